@@ -1,0 +1,25 @@
+# Two commands: `make quickstart` and `make test`. Everything they need goes into .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Constraints carry versions and hashes; an installer refuses a file whose hash differs.
+PINS   := -c constraints.txt
+UV     := $(BIN)/uv --no-config
+WORKSPACE := -e home_run -e sdk -e hub_registry
+
+.PHONY: quickstart test bench lint lock openapi clean
+
+$(VENV)/installed: constraints.txt requirements/quickstart.in home_run/pyproject.toml sdk/pyproject.toml hub_registry/pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements/installer.txt
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet $(PINS) $(WORKSPACE) -r requirements/quickstart.in
+	touch $@
+
+# torch comes first and through pip, which looks where the machine keeps its own builds
+# (PIP_FIND_LINKS); what it finds then satisfies every later installation.
+$(VENV)/installed-tests: $(VENV)/installed requirements/frameworks.in requirements/test.in requirements/torch.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements/torch-cpu.txt \
+	  || $(BIN)/python -m pip install --quiet --no-deps -r requirements/torch.txt
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet $(PINS) -r requirements/frameworks.in -r requirements/test.in
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet $(PINS) --no-deps silero-vad
+	touch $@
