@@ -153,6 +153,12 @@ def _kill_descendants() -> None:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+    # Reap them, as an init process may not do in a container.
+    try:
+        while os.waitpid(-1, 0):
+            pass
+    except ChildProcessError:
+        pass
 
 
 def _die_with_the_holder(lock: Path) -> None:
