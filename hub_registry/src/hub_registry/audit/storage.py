@@ -1,0 +1,52 @@
+"""Audit records in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sqlalchemy import insert, select
+
+from hub_registry.audit.interface import AuditRecord
+from hub_registry.audit.tables import audit_records
+from hub_registry.database import Database
+
+#: Longest subject kept; it can come from the path of a refused request.
+MAX_SUBJECT = 512
+
+
+class SqlAuditStore:
+    """The `AuditStore` over SQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def append(self, records: Sequence[AuditRecord]) -> None:
+        """Add the records, joining the open transaction where there is one."""
+        rows = [asdict(record) | {"subject": record.subject[:MAX_SUBJECT]} for record in records]
+        for row in rows:
+            del row["id"]  # the database numbers them
+        with self._database.write() as connection:
+            connection.execute(insert(audit_records), rows)
+
+    def list_records(
+        self,
+        *,
+        before: int | None,
+        limit: int,
+        actor: str | None,
+        tag_prefix: str | None,
+        outcome: str | None,
+    ) -> list[AuditRecord]:
+        """Newest first, with ids below `before`."""
+        query = select(audit_records).order_by(audit_records.c.id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(audit_records.c.id < before)
+        if actor is not None:
+            query = query.where(audit_records.c.actor == actor)
+        if tag_prefix is not None:
+            query = query.where(audit_records.c.tag.startswith(tag_prefix, autoescape=True))
+        if outcome is not None:
+            query = query.where(audit_records.c.outcome == outcome)
+        with self._database.read() as connection:
+            return [AuditRecord(**row) for row in connection.execute(query).mappings()]

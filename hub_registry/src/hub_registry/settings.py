@@ -1,0 +1,239 @@
+"""Every setting of the hub, named once.
+
+Argument > environment (``DLHUB_HUB_<NAME>``) > file (TOML, named by ``--config`` or ``DLHUB_HUB_CONFIG``) >
+default. The command line is made from these fields, so their descriptions are its help.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from hub_registry.errors import ConfigurationError
+
+ENV_PREFIX = "DLHUB_HUB_"
+
+MIB = 1024**2
+GIB = 1024**3
+
+
+def _default_data_dir() -> Path:
+    from platformdirs import user_data_path
+
+    return user_data_path("dlhub") / "hub"
+
+
+def _cpu_count() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """How one hub is set up. Immutable; `load` turns mistakes into sentences."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True)
+
+    # Where things are
+    data_dir: Path = Field(
+        default_factory=_default_data_dir,
+        description="Directory of everything the hub keeps; made with mode 0700.",
+    )
+    database_url: str = Field(
+        default_factory=lambda data: f"sqlite:///{data['data_dir'] / 'hub.sqlite'}",
+        description="SQLAlchemy URL of the database. Default: SQLite, in <data_dir>/hub.sqlite.",
+    )
+    objects_url: str = Field(
+        default_factory=lambda data: (data["data_dir"] / "objects").as_uri(),
+        description="fsspec URL of the file store. Default: <data_dir>/objects.",
+    )
+    environments_dir: Path = Field(
+        default_factory=lambda data: data["data_dir"] / "environments",
+        description="Directory of built environments; several hubs may share one. "
+        "Default: <data_dir>/environments.",
+    )
+
+    # How it listens
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8787, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM file with the certificate chain; with tls_key, the hub speaks https."
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file with the private key.")
+    allow_plaintext: bool = Field(
+        default=False,
+        description="Listen beyond loopback without TLS, behind a proxy that adds it for instance. "
+        "Tokens then cross the network in clear text between that proxy and the hub.",
+    )
+    drain_s: float = Field(
+        default=10.0, gt=0, description="Seconds that open requests may still take when the hub is stopped."
+    )
+
+    # Who may use it
+    admin_name: str = Field(
+        default="",
+        description="User the first start makes. Empty: the name of the operating system's user.",
+    )
+    token_cache_s: float = Field(
+        default=5.0,
+        ge=0,
+        description="Seconds for which a token checked once is not looked up again. A token revoked through "
+        "another hub on the same database works here for at most this long.",
+    )
+
+    # What it takes
+    max_body_bytes: int = Field(
+        default=256 * MIB, gt=0, description="Largest body of a run or a batch of runs, in bytes."
+    )
+    max_json_bytes: int = Field(default=8 * MIB, gt=0, description="Largest body of other calls, in bytes.")
+    max_upload_bytes: int = Field(
+        default=100 * GIB, gt=0, description="Largest file that can be uploaded, in bytes."
+    )
+    max_inline_bytes: int = Field(
+        default=64 * 1024,
+        ge=0,
+        description="Inputs and results up to this size, in bytes, travel by value; larger ones by file.",
+    )
+    result_ttl_s: float = Field(
+        default=7 * 86400.0, gt=0, description="Seconds for which a result is kept after its task has ended."
+    )
+
+    # How it runs servables
+    workers: int = Field(
+        default_factory=_cpu_count,
+        ge=1,
+        description="Worker processes of the local fabric. Default: one a CPU.",
+    )
+    engine_idle_s: float = Field(
+        default=600.0, gt=0, description="Seconds without work after which the workers of an environment end."
+    )
+    allow_pickle: bool = Field(
+        default=False,
+        description="Let workers unpickle models and values. A pickle can run any code as the hub's user: "
+        "switch it on only where every publisher is trusted.",
+    )
+
+    # How it is watched
+    min_free_bytes: int = Field(
+        default=512 * MIB, ge=0, description="The hub reports itself not ready with less free disk than this."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe log line that is written."
+    )
+    log_format: Literal["json", "text"] = Field(default="json", description="A JSON object a line, or text.")
+    log_file: Path | None = Field(
+        default=None, description="Log file (rotated at 10 MiB, 5 kept); default: standard error."
+    )
+    slow_request_s: float = Field(
+        default=5.0, gt=0, description="A request that takes longer, in seconds, is logged by itself."
+    )
+
+    @field_validator("data_dir", "environments_dir", "tls_certificate", "tls_key", "log_file")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        # The hub's children run in other directories.
+        return path.expanduser().absolute() if path is not None else None
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Settings:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together: give both or neither")
+        if not self.uses_tls and not self.allow_plaintext and not self.is_loopback:
+            raise ValueError(
+                f"host is {self.host!r}, so the hub would listen beyond this machine without TLS and tokens "
+                "would cross the network in clear text. Set tls_certificate and tls_key, or listen on "
+                "127.0.0.1, or set allow_plaintext if a proxy in front of the hub adds TLS"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, then the TOML file; no .env file is read."""
+        config = os.environ.get(f"{ENV_PREFIX}CONFIG")
+        file = (TomlConfigSettingsSource(settings_cls, Path(config)),) if config else ()
+        return (init_settings, env_settings, *file)
+
+    @classmethod
+    def load(cls, **arguments: Any) -> Settings:
+        """Settings from arguments, environment and file.
+
+        Raises
+        ------
+        ConfigurationError
+            A value breaks a rule; the message names every such setting.
+        """
+        config = os.environ.get(f"{ENV_PREFIX}CONFIG")
+        if config and not Path(config).is_file():
+            raise ConfigurationError(
+                f"The configuration file {config!r} does not exist.",
+                remedy=f"Name a TOML file with --config or {ENV_PREFIX}CONFIG.",
+            )
+        try:
+            return cls(**arguments)
+        except ValidationError as error:
+            raise ConfigurationError(
+                "The hub cannot be set up like this: " + "; ".join(_sentences(error)) + ".",
+                remedy=f"Settings are command line options (--allow-plaintext), variables "
+                f"({ENV_PREFIX}ALLOW_PLAINTEXT) or lines of the configuration file (allow_plaintext = true).",
+            ) from error
+        except ValueError as error:  # the TOML file cannot be read
+            raise ConfigurationError(
+                f"The configuration file {config!r} is not TOML: {error}.",
+                remedy="Each line reads name = value, with strings in quotes.",
+            ) from error
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the hub itself speaks https."""
+        return self.tls_certificate is not None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the hub."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:  # a host name
+            return False
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the one hub that works on the data directory."""
+        return self.data_dir / "hub.lock"
+
+    @property
+    def ready_file(self) -> Path:
+        """Where a hub that answers says so: JSON with pid, url, version and started_at."""
+        return self.data_dir / "hub.json"
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    sentences = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if not name:
+            sentences.append(message)
+        elif item["type"] == "extra_forbidden":
+            sentences.append(f"{name} is not a setting")
+        else:
+            sentences.append(f"{name} is {item['input']!r}: {message}")
+    return sentences
