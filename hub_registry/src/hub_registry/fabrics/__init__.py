@@ -1,0 +1,1 @@
+"""How batches reach workers: a fabric opens endpoints, an endpoint runs batches."""

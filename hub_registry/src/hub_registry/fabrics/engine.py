@@ -1,0 +1,161 @@
+"""A Globus Compute engine on this machine: Parsl's HighThroughputExecutor with one local block.
+
+Batches go through the executor's `submit_payload`, as the engine's own tasks do, with
+`home_run.worker.run_batch` as the function the worker imports. A worker's environment therefore holds
+`home_run` and `parsl` and nothing of the hub.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hub_registry.fabrics.errors import EndpointStartError
+from hub_registry.guard import guarded
+
+if TYPE_CHECKING:
+    from globus_compute_endpoint.engines import GlobusComputeEngine
+
+WORKER_POOL = "parsl.executors.high_throughput.process_worker_pool"
+INTERCHANGE = "parsl.executors.high_throughput.interchange"
+#: Parsl's worker pool looks once in a period whether a worker process has died.
+HEARTBEAT_PERIOD_S = 1
+HEARTBEAT_THRESHOLD_S = 30
+#: What the worker calls with a batch.
+BATCH_CONTEXT = {"task_executor": {"f": "home_run.worker.run_batch"}}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What differs between engines.
+
+    Attributes
+    ----------
+    python
+        Interpreter of the environment; runs the interchange and the workers.
+    workers
+        Worker processes.
+    prefetch
+        Batches that wait at the worker pool.
+    run_dir
+        Scratch directory of this engine: scripts, logs, certificates.
+    lifeline
+        File whose lock the hub holds; see `hub_registry.guard`.
+    variables
+        Environment variables of the workers.
+    """
+
+    python: Path
+    workers: int
+    prefetch: int
+    run_dir: Path
+    lifeline: Path
+    variables: Mapping[str, str]
+
+
+class Engine:
+    """One started engine. Everything but `submit` blocks; call it from a thread."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._engine: GlobusComputeEngine | None = None
+
+    def start(self) -> None:
+        """Start the interchange and the block of workers.
+
+        Raises
+        ------
+        EndpointStartError
+            Parsl could not start one of them.
+        """
+        options = self._options
+        options.run_dir.mkdir(parents=True, exist_ok=True)
+        engine = _build(options)
+        try:
+            engine.start(endpoint_id=uuid.uuid4(), run_dir=str(options.run_dir))
+            # At once: the strategy thread would get to it after its first period.
+            engine.scale_out(1)
+        except Exception as error:
+            engine.shutdown()
+            raise EndpointStartError(
+                f"The workers of {options.python} could not be started: {error}.",
+                remedy=f"The operator finds Parsl's logs in {options.run_dir}.",
+            ) from error
+        self._engine = engine
+
+    def submit(self, payload: bytes) -> Future[bytes]:
+        """Send a batch to the workers. Not thread-safe: ZeroMQ sockets belong to one thread."""
+        assert self._engine is not None, "started"
+        future: Future[bytes] = self._engine.executor.submit_payload(BATCH_CONTEXT, payload)
+        return future
+
+    def process_ids(self) -> list[int]:
+        """The interchange and the block: the engine is lost when either ends."""
+        assert self._engine is not None, "started"
+        executor = self._engine.executor
+        blocks = [resource["remote_pid"] for resource in executor.provider.resources.values()]
+        return [executor.interchange_proc.pid, *blocks]
+
+    def why_it_ended(self) -> str:
+        """The last lines of what the block and the interchange printed."""
+        scripts = self._options.run_dir / "submit_scripts"
+        for path in sorted(scripts.glob("*.err")) if scripts.is_dir() else []:
+            if text := path.read_text(errors="replace").strip():
+                return text[-2000:]
+        return ""
+
+    def stop(self) -> None:
+        """End workers and interchange. Idempotent."""
+        engine, self._engine = self._engine, None
+        if engine is None:
+            return
+        pids = [resource["remote_pid"] for resource in engine.executor.provider.resources.values()]
+        engine.shutdown()
+        # Parsl signals the process group of the block. A pool that is starting up may not act on it.
+        for pid in pids:
+            try:
+                group = os.getpgid(pid)
+                if group != os.getpgrp():
+                    os.killpg(group, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def _build(options: EngineOptions) -> GlobusComputeEngine:
+    # Imported here: together they take longer to import than the rest of the hub.
+    from globus_compute_endpoint.engines import GlobusComputeEngine
+    from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
+    from parsl.providers import LocalProvider
+
+    engine = GlobusComputeEngine(
+        label="local",
+        address="127.0.0.1",
+        max_workers_per_node=options.workers,
+        prefetch_capacity=options.prefetch,
+        heartbeat_period=HEARTBEAT_PERIOD_S,
+        heartbeat_threshold=HEARTBEAT_THRESHOLD_S,
+        # CurveZMQ keys: the interchange's ports are open to every user of the machine.
+        encrypted=True,
+        provider=LocalProvider(  # type: ignore[no-untyped-call]
+            init_blocks=0, min_blocks=0, max_blocks=1
+        ),
+        # The hub ends the whole engine when idle, interchange included.
+        job_status_kwargs={"strategy": "none", "strategy_period": 5.0},
+    )
+    python = str(options.python)
+    pool = guarded([python, "-m", WORKER_POOL], options.lifeline, clean=True, variables=options.variables)
+    # The engine would find `globus-compute-endpoint` on PATH; the environment has neither.
+    # Braces: Parsl formats the command, twice.
+    escaped = shlex.join(pool).replace("{", "{{{{").replace("}", "}}}}")
+    engine.executor.launch_cmd = DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", escaped, 1)
+    engine.executor.interchange_launch_cmd = guarded(
+        [python, "-m", INTERCHANGE], options.lifeline, clean=True
+    )
+    return engine

@@ -1,0 +1,41 @@
+"""What can go wrong between the router and the workers.
+
+::
+
+    RegistryError
+    └── FabricError
+        ├── EndpointStartError   operator    the endpoint could not be started
+        ├── EndpointLostError    operator    it ended with batches on it (transient)
+        └── WorkerLostError      publisher   a worker died on a batch (transient: once more, then it counts)
+"""
+
+from __future__ import annotations
+
+from hub_registry.errors import RegistryError
+
+
+class FabricError(RegistryError):
+    """Root of what a fabric raises."""
+
+    kind = "fabric"
+
+
+class EndpointStartError(FabricError):
+    """The endpoint could not be started."""
+
+    kind = "endpoint-start"
+
+
+class EndpointLostError(FabricError):
+    """The endpoint ended, or was closed, while batches were on it."""
+
+    kind = "endpoint-lost"
+    transient = True
+
+
+class WorkerLostError(FabricError):
+    """A worker process died while it ran a batch: out of memory, or a crash in compiled code."""
+
+    who = "publisher"
+    kind = "worker-lost"
+    transient = True

@@ -1,0 +1,80 @@
+"""What the router needs of a fabric, whatever carries its messages.
+
+A fabric opens an endpoint for an environment; the endpoint answers batches. A batch is the request of
+`home_run.worker.run_batch` as bytes, and so is its answer, so a fabric never looks inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEnvironment:
+    """Where a servable's dependencies are installed.
+
+    Attributes
+    ----------
+    digest
+        Of the lock, the Python version and the platform.
+    python
+        Interpreter of the environment.
+    """
+
+    digest: str
+    python: Path
+
+
+#: Called once per batch, on the event loop: the answer, or why there is none.
+BatchDone = Callable[["bytes | Exception"], None]
+
+
+class Endpoint(Protocol):
+    """Workers that run batches of one environment.
+
+    Attributes
+    ----------
+    workers
+        How many batches run at the same time.
+    prefetch
+        How many more may wait close to the workers.
+    """
+
+    workers: int
+    prefetch: int
+
+    def submit(self, payload: bytes, done: BatchDone) -> None:
+        """Send a batch. Never blocks; `done` is called exactly once, also when the endpoint is lost."""
+
+    async def close(self) -> None:
+        """End the workers. Batches still running are answered with `EndpointLostError`. Idempotent."""
+
+
+class Fabric(Protocol):
+    """A way to reach endpoints.
+
+    Attributes
+    ----------
+    name
+        ``local``, ``broker`` or ``globus``.
+    """
+
+    name: str
+
+    async def open(self, environment: WorkerEnvironment, on_lost: Callable[[Exception], None]) -> Endpoint:
+        """Start an endpoint; returns when it takes batches.
+
+        `on_lost` is called once, on the event loop, when the endpoint ends without having been closed, before
+        its running batches are answered: nothing is sent to it in between.
+
+        Raises
+        ------
+        EndpointStartError
+            It did not start; the message says why.
+        """
+
+    async def close(self) -> None:
+        """Close every endpoint."""

@@ -1,0 +1,204 @@
+"""Fabric `local`: engines in the hub's own process tree, one per environment."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+
+import structlog
+
+from hub_registry.fabrics.engine import Engine, EngineOptions
+from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, WorkerLostError
+from hub_registry.fabrics.interface import BatchDone, WorkerEnvironment
+
+log = structlog.get_logger(__name__)
+
+#: Where a process cannot be watched through a descriptor, its end is looked for this often.
+WATCH_PERIOD_S = 1.0
+
+
+class LocalEndpoint:
+    """One engine, watched: when its interchange or its block ends, its batches are answered at once."""
+
+    def __init__(self, engine: Engine, workers: int, prefetch: int, scratch: Path) -> None:
+        self.workers = workers
+        self.prefetch = prefetch
+        self._engine = engine
+        self._scratch = scratch
+        self._loop = asyncio.get_running_loop()
+        self._running: set[BatchDone] = set()
+        self._on_lost: Callable[[Exception], None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
+        self._closed = False
+
+    def watch(self, on_lost: Callable[[Exception], None]) -> None:
+        """Call `on_lost` when a process of the engine ends."""
+        self._on_lost = on_lost
+        for pid in self._engine.process_ids():
+            self._watchers.append(asyncio.create_task(self._watch(pid)))
+
+    def submit(self, payload: bytes, done: BatchDone) -> None:
+        """See `Endpoint.submit`."""
+        self._running.add(done)
+        try:
+            future = self._engine.submit(payload)
+        except Exception as error:  # the executor is in a bad state, which the watchers may not know yet
+            self._loop.call_soon(self._finish, done, EndpointLostError(f"The workers are gone: {error}."))
+            return
+        future.add_done_callback(functools.partial(self._completed, done))
+
+    def _completed(self, done: BatchDone, future: Future[bytes]) -> None:
+        # In Parsl's result thread.
+        error = future.exception()
+        answer = future.result() if error is None else _translate(error)
+        try:
+            self._loop.call_soon_threadsafe(self._finish, done, answer)
+        except RuntimeError:  # the loop is closed: the hub has stopped, and the ledger knows the tasks
+            log.debug("a batch ended after the hub had stopped")
+
+    def _finish(self, done: BatchDone, answer: bytes | Exception) -> None:
+        if done in self._running:
+            self._running.discard(done)
+            done(answer)
+
+    async def _watch(self, pid: int) -> None:
+        await _ended(pid)
+        if self._closed:
+            return
+        reason = self._engine.why_it_ended()
+        error = EndpointLostError(
+            f"Process {pid} of the workers ended" + (f": {reason}" if reason else "."),
+            remedy="The tasks on it are run again; if it keeps ending, its logs tell the operator why.",
+        )
+        if self._on_lost is not None:
+            self._on_lost(error)
+        await self.close(error)
+
+    async def close(self, reason: Exception | None = None) -> None:
+        """See `Endpoint.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        me = asyncio.current_task()
+        for watcher in self._watchers:
+            if watcher is not me:
+                watcher.cancel()
+        lost = reason or EndpointLostError("The endpoint was closed.")
+        for done in list(self._running):
+            self._finish(done, lost)
+        await asyncio.to_thread(self._engine.stop)
+        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
+
+
+class LocalFabric:
+    """Opens an engine per environment.
+
+    Parameters
+    ----------
+    scratch
+        Directory for the engines' own files; emptied at every start.
+    lifeline
+        File whose lock the hub holds; see `hub_registry.guard`.
+    workers
+        Worker processes per engine.
+    prefetch
+        Batches that may wait at a worker pool.
+    variables
+        Environment variables of the workers.
+    """
+
+    name = "local"
+
+    def __init__(
+        self, scratch: Path, lifeline: Path, *, workers: int, prefetch: int, variables: dict[str, str]
+    ) -> None:
+        self._scratch = scratch
+        self._lifeline = lifeline
+        self._workers = workers
+        self._prefetch = prefetch
+        self._variables = variables
+        self._endpoints: set[LocalEndpoint] = set()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+    async def open(
+        self, environment: WorkerEnvironment, on_lost: Callable[[Exception], None]
+    ) -> LocalEndpoint:
+        """See `Fabric.open`."""
+        if not environment.python.exists():
+            raise EndpointStartError(
+                f"Environment {environment.digest} has no interpreter at {environment.python}.",
+                remedy="The operator can publish the servable again to have it rebuilt.",
+            )
+        scratch = self._scratch / f"{environment.digest[:12]}-{uuid.uuid4().hex[:8]}"
+        engine = Engine(
+            EngineOptions(
+                python=environment.python,
+                workers=self._workers,
+                prefetch=self._prefetch,
+                run_dir=scratch,
+                lifeline=self._lifeline,
+                variables=self._variables,
+            )
+        )
+        await asyncio.to_thread(engine.start)
+        endpoint = LocalEndpoint(engine, self._workers, self._prefetch, scratch)
+
+        def lost(error: Exception) -> None:
+            self._endpoints.discard(endpoint)
+            on_lost(error)
+
+        endpoint.watch(lost)
+        self._endpoints.add(endpoint)
+        return endpoint
+
+    async def close(self) -> None:
+        """See `Fabric.close`."""
+        endpoints, self._endpoints = self._endpoints, set()
+        await asyncio.gather(*(endpoint.close() for endpoint in endpoints))
+
+
+def _translate(error: BaseException) -> Exception:
+    from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
+
+    if isinstance(error, WorkerLost):
+        return WorkerLostError(
+            "The worker process died while it ran this input: lack of memory, or a crash in compiled code.",
+            remedy="Run the input on the model outside the hub, and look at its use of memory.",
+        )
+    if isinstance(error, ManagerLost):
+        return EndpointLostError(f"The worker pool is gone: {error}.")
+    return EndpointLostError(f"The engine could not run the batch: {type(error).__name__}: {error}.")
+
+
+async def _ended(pid: int) -> None:
+    """Return when the process has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    except (AttributeError, OSError):  # not Linux, or a kernel before 5.3
+        while _exists(pid):  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(WATCH_PERIOD_S)
+        return
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,122 @@
+"""What travels between the task ledger and the router."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hub_registry.fabrics.interface import WorkerEnvironment
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What all events of one batch have in common.
+
+    Attributes
+    ----------
+    digest
+        Of the servable version.
+    method
+        Name of the method.
+    directory
+        The servable's files, as the workers see them.
+    environment
+        Where it runs.
+    stack
+        How the publisher allows events to be merged into one array, or None.
+    allow_pickle
+        Whether workers may unpickle for it.
+    """
+
+    digest: str
+    method: str
+    directory: Path
+    environment: WorkerEnvironment
+    stack: Mapping[str, int] | None
+    allow_pickle: bool
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Calls with equal keys may share a batch."""
+        return (self.digest, self.method)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one event ended.
+
+    Attributes
+    ----------
+    ok
+        Whether the servable returned.
+    data, path
+        Frame of ``((value, metadata), elapsed_ms)``, by value or as a file; None when no worker answered.
+    error
+        None, or ``type, module, message, traceback, kind, who, remedy``.
+    dispatched, started, finished, returned
+        Seconds since the epoch: sent to the fabric, batch begun and ended in the worker, back at the hub.
+        Zero where it did not come to that.
+    stages_ns
+        Nanoseconds in the worker: ``load, decode, check, run, encode``.
+    batch_size
+        Events in the batch that it was in.
+    worker
+        ``host:pid``.
+    """
+
+    ok: bool
+    data: bytes | None = None
+    path: str | None = None
+    error: Mapping[str, Any] | None = None
+    dispatched: float = 0.0
+    started: float = 0.0
+    finished: float = 0.0
+    returned: float = 0.0
+    stages_ns: Mapping[str, int] = field(default_factory=dict)
+    batch_size: int = 0
+    worker: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One event on its way. Mutable: the router counts its attempts.
+
+    Attributes
+    ----------
+    id
+        Of the task.
+    call
+        What it has in common with its neighbours.
+    data, path
+        The event's frame (or JSON text), by value or as a file.
+    is_json
+        Whether it is JSON text.
+    done
+        Called once with the outcome, on the event loop.
+    dispatched
+        When it was last sent, in seconds since the epoch; 0 while it waits.
+    attempts
+        How often it was sent and did not come back.
+    alone
+        It was in a batch whose worker died, so the next batch holds nothing else.
+    cancelled
+        It must not be sent any more; set by whoever cancels it.
+    """
+
+    id: str
+    call: Call
+    data: bytes | None
+    path: str | None
+    is_json: bool
+    done: Callable[[Work, Outcome], None]
+    dispatched: float = 0.0
+    attempts: int = 0
+    alone: bool = False
+    cancelled: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes that travel with the batch."""
+        return len(self.data) if self.data is not None else 0
