@@ -1,0 +1,205 @@
+"""File inputs and outputs.
+
+A file input is ``{"url": …, "headers": …}``, where the URL is a path, ``file://`` or http(s); a bare path
+is understood too. The servable gets the path of a readable file: what is local stays where it is, what is
+remote is streamed into a directory that is removed after the call, each file in a folder of its own, so
+that two files of one name both arrive. A file output reaches the caller as
+``{"name": …, "content": bytes}``, and that form is taken as an input as well.
+
+Two settings belong to the site: ``DLHUB_MAX_FILE_BYTES`` bounds one file (default 4 GiB), and
+``DLHUB_LOCAL_FILES=0`` refuses paths and ``file://``, for workers that run the calls of strangers.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from home_run.errors import FileFetchError, InvalidOutputError
+
+__all__ = ["Fetcher", "collect_file", "compile_fetch", "fetch_file", "max_file_bytes"]
+
+Fetcher = Callable[[Any, "Folder"], Any]
+
+_CHUNK = 1 << 20
+_TIMEOUT_S = 30.0
+
+
+class Folder:
+    """Hands out a new empty folder for each file, inside one temporary directory."""
+
+    def __init__(self, root: str) -> None:
+        self._root = Path(root)
+        self._count = 0
+
+    def path_for(self, name: str) -> Path:
+        """Return where a file of that name may be written."""
+        folder = self._root / str(self._count)
+        folder.mkdir()
+        self._count += 1
+        name = re.sub(r"[^\w.+@=, -]", "_", name).lstrip(".")[-200:]
+        return folder / (name or "file")
+
+
+def max_file_bytes() -> int:
+    """Return the size above which a file is refused, in bytes."""
+    return int(os.environ.get("DLHUB_MAX_FILE_BYTES") or 4 << 30)
+
+
+def compile_fetch(spec: Mapping[str, Any]) -> Fetcher | None:
+    """Compile a normalised type into what replaces the files in a checked value by local paths.
+
+    Returns None if the type holds no file, so that a call without files costs nothing.
+    """
+    name = spec["type"]
+    if name == "file":
+        return fetch_file
+    if name == "list" and (item := compile_fetch(spec["item_type"])):
+        return lambda value, folder: [item(v, folder) for v in value]
+    if name == "tuple":
+        parts = [compile_fetch(element) for element in spec["element_types"]]
+        if any(parts):
+            return lambda value, folder: tuple(
+                part(v, folder) if part else v for part, v in zip(parts, value, strict=True)
+            )
+    if name == "dict":
+        fields = {key: part for key, value in spec["properties"].items() if (part := compile_fetch(value))}
+        if fields:
+            return lambda value, folder: {
+                k: fields[k](v, folder) if k in fields else v for k, v in value.items()
+            }
+    return None
+
+
+def fetch_file(value: Any, folder: Folder) -> str:
+    """Return the local path of one file input.
+
+    Parameters
+    ----------
+    value : str, Path or dict
+        A path or URL; ``{"url", "headers"}``; or ``{"name", "content"}``.
+    folder : Folder
+        Where a remote file may be put.
+
+    Raises
+    ------
+    FileFetchError
+        If it is missing, unreadable, larger than the bound or of an unknown scheme.
+    """
+    if isinstance(value, Mapping) and isinstance(value.get("content"), bytes):
+        path = folder.path_for(str(value.get("name", "")))
+        path.write_bytes(value["content"])
+        return str(path)
+    url, headers = _url_and_headers(value)
+    # What exists as it is written is a path, even if it looks like a URL ("C:\\…", "a:b.csv").
+    local = url if os.path.exists(url) else _local_path(urlsplit(url))
+    if local is not None:
+        return _check_local(local, url)
+    return _download(url, headers, folder)
+
+
+def _url_and_headers(value: Any) -> tuple[str, dict[str, str]]:
+    url, headers = (value.get("url"), value.get("headers")) if isinstance(value, Mapping) else (value, None)
+    if not isinstance(url, str | os.PathLike) or not str(url) or "\0" in str(url):
+        raise FileFetchError(
+            f"A file input has the url {url!r:.80}, which is no text.",
+            remedy="Give {'url': path or URL, 'headers': {…}}.",
+        )
+    if not isinstance(headers or {}, Mapping):
+        raise FileFetchError(
+            f"The headers for the file {str(url)!r} are {headers!r:.80}, not an object.",
+            remedy="Give them as {'Authorization': 'Bearer …'}.",
+        )
+    return str(url), {str(key): str(item) for key, item in (headers or {}).items()}
+
+
+def _local_path(parts: SplitResult) -> str | None:
+    if parts.scheme in ("http", "https"):
+        return None
+    if parts.scheme == "file":
+        return unquote(parts.path)
+    if not parts.scheme:
+        return parts.geturl()
+    raise FileFetchError(
+        f"The file {parts.geturl()!r} has the scheme {parts.scheme!r}, which is not read here.",
+        remedy="Use a path, file://, http:// or https://.",
+    )
+
+
+def _check_local(path: str, url: str) -> str:
+    if os.environ.get("DLHUB_LOCAL_FILES") == "0":
+        raise FileFetchError(
+            f"The file {url!r} is a path on the worker, and this site does not read those.",
+            remedy="Give an http(s) URL, or send the content as {'name': …, 'content': bytes}.",
+        )
+    if not os.path.isfile(path):
+        what = "is a directory" if os.path.isdir(path) else "does not exist"
+        raise FileFetchError(
+            f"The file {url!r} {what} on the machine that runs the servable.",
+            remedy="Give a path that exists there, or a URL that it can fetch.",
+        )
+    _check_size(os.path.getsize(path), url)
+    return path
+
+
+def _check_size(size: int, url: str) -> None:
+    if size > max_file_bytes():
+        raise FileFetchError(
+            f"The file {url!r} has {size} bytes, more than the {max_file_bytes()} this site takes.",
+            remedy="Send a smaller file, or ask the site to raise DLHUB_MAX_FILE_BYTES.",
+        )
+
+
+def _download(url: str, headers: dict[str, str], folder: Folder) -> str:
+    from home_run import http  # urllib's HTTP half costs 30 ms to import
+
+    path = folder.path_for(unquote(urlsplit(url).path.rpartition("/")[2]))
+    received = 0
+    with http.open_url(url, headers, _TIMEOUT_S) as response, path.open("wb") as target:
+        claimed = response.length
+        _check_size(claimed or 0, url)
+        for chunk in response.chunks(_CHUNK):
+            received += len(chunk)
+            _check_size(received, url)
+            target.write(chunk)
+    if claimed is not None and received != claimed:
+        raise FileFetchError(
+            f"The file {url!r} broke off after {received} of {claimed} bytes.",
+            remedy="Try again; if it breaks off again, ask whoever serves the file.",
+            transient=True,
+        )
+    return str(path)
+
+
+def collect_file(value: Any) -> dict[str, Any]:
+    """Turn the file that a servable returned into ``{"name": str, "content": bytes}``.
+
+    Parameters
+    ----------
+    value : str, Path, bytes or dict
+        The path of a readable file, its content, or the finished form.
+
+    Raises
+    ------
+    InvalidOutputError
+        If there is no such file, or it is larger than the bound.
+    """
+    if isinstance(value, bytes):
+        return {"name": "output", "content": value}
+    if isinstance(value, Mapping) and isinstance(value.get("content"), bytes):
+        return {"name": str(value.get("name", "output")), "content": value["content"]}
+    source = value.get("url") if isinstance(value, Mapping) else value
+    text = str(source)
+    path = Path(_local_path(urlsplit(text)) or "") if text.startswith("file:") else Path(text)
+    try:
+        _check_size(path.stat().st_size, text)
+        return {"name": path.name, "content": path.read_bytes()}
+    except (OSError, FileFetchError) as exc:
+        raise InvalidOutputError(
+            f"The servable returned the file {text!r}, which cannot be read: {exc}.",
+            remedy="Return the path of a file that the function has written and closed.",
+        ) from exc
