@@ -75,6 +75,16 @@ class Settings(BaseSettings):
         description="Listen beyond loopback without TLS, behind a proxy that adds it for instance. "
         "Tokens then cross the network in clear text between that proxy and the hub.",
     )
+    public_url: str = Field(
+        default="",
+        description="URL under which others reach the hub, through a proxy for instance; written to "
+        "<data_dir>/hub.json. Empty: made from the address it listens on.",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="Addresses, separated by commas, of proxies whose X-Forwarded-For and -Proto headers "
+        "are believed. Empty: none.",
+    )
     drain_s: float = Field(
         default=10.0, gt=0, description="Seconds that open requests may still take when the hub is stopped."
     )

@@ -59,16 +59,27 @@ def upgrade(database: Database, to: str = "head") -> None:
                 )
             _run(connection, "upgrade", to)
     except DBAPIError as error:
-        raise ConfigurationError(
-            f"The database {_name(database)} cannot be opened or brought up to date: {error.orig}.",
-            remedy="Check that it exists, that its disk has space, and that this user may write to it.",
-        ) from error
+        raise _unusable(database, error) from error
 
 
 def downgrade(database: Database, to: str) -> None:
     """Undo the steps after the revision `to`, or all of them for ``base``."""
     with _exclusively(database) as connection:
         _run(connection, "downgrade", to)
+
+
+def require_current(database: Database) -> None:
+    """Raise ConfigurationError unless the database has the schema of this code."""
+    try:
+        with database.engine.connect() as connection:
+            present = _present_revision(connection)
+    except DBAPIError as error:
+        raise _unusable(database, error) from error
+    if present != revisions()[-1]:
+        raise ConfigurationError(
+            f"The database {_name(database)} has schema {present}, and this hub needs {revisions()[-1]}.",
+            remedy="Start the hub of the data directory once, or run: hub_registry migrate.",
+        )
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -115,6 +126,13 @@ def _exclusively(database: Database) -> Iterator[Connection]:
                     raise RuntimeError(f"A migration left rows that refer to nothing: {broken[:5]}.")
         finally:
             driver_connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _unusable(database: Database, error: DBAPIError) -> ConfigurationError:
+    return ConfigurationError(
+        f"The database {_name(database)} cannot be opened or brought up to date: {error.orig}.",
+        remedy="Check that it exists, that its disk has space, and that this user may write to it.",
+    )
 
 
 def _name(database: Database) -> str:

@@ -1,0 +1,181 @@
+"""``hub_registry``: the operator's commands.
+
+``serve`` runs the hub; ``token create`` and ``migrate`` work on its data directory; ``openapi`` writes the
+document of the REST API. Options are made from `hub_registry.settings.Settings`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hub_registry.errors import ConfigurationError, RegistryError
+from hub_registry.settings import ENV_PREFIX, Settings
+
+EXIT_CODES = (
+    f"exit status: 0 done; 1 it could not be done; 2 wrong usage; {os.EX_CONFIG} a setting or the data "
+    "directory cannot be used"
+)
+SETTINGS_HELP = (
+    f"Each option can also be an environment variable ({ENV_PREFIX}PORT for --port) or a line in a TOML file "
+    "(port = 8787), in this order of precedence. "
+)
+
+#: Settings that the commands beside serve have a use for.
+DATA_SETTINGS = ("data_dir", "database_url")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = vars(_parser().parse_args(argv))
+    command: Callable[[dict[str, Any]], None] = arguments.pop("command")
+    if config := arguments.pop("config", None):
+        os.environ[f"{ENV_PREFIX}CONFIG"] = config
+    try:
+        command(arguments)
+    except RegistryError as error:
+        print(f"hub_registry: {error}", file=sys.stderr)
+        return os.EX_CONFIG if isinstance(error, ConfigurationError) else 1
+    return 0
+
+
+def serve(arguments: dict[str, Any]) -> None:
+    """Run the hub until it is told to stop."""
+    settings = Settings.load(**arguments)
+    # Imported here, with all of FastAPI behind it, so that help and mistakes answer at once.
+    from hub_registry import logs
+
+    try:
+        logs.configure(settings.log_level, settings.log_format, settings.log_file)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The log file {settings.log_file} cannot be written: {error.strerror}.",
+            remedy="Give --log-file a path that this user can write to.",
+        ) from error
+    from hub_registry.server import serve as run
+
+    run(settings)
+
+
+def create_token(arguments: dict[str, Any]) -> None:
+    """Make a token for a user and print it."""
+    from hub_registry.accounts.service import Accounts
+    from hub_registry.accounts.storage import SqlAccountsStore
+    from hub_registry.audit.service import Audit
+    from hub_registry.audit.storage import SqlAuditStore
+    from hub_registry.database import Database
+    from hub_registry.migrations import require_current
+
+    user, label = arguments.pop("user"), arguments.pop("label")
+    database = Database(_existing(Settings.load(**arguments)).database_url)
+    require_current(database)
+    accounts = Accounts(SqlAccountsStore(database), Audit(SqlAuditStore(database)))
+    print(accounts.create_token_as_operator(user, label).token)
+
+
+def migrate(arguments: dict[str, Any]) -> None:
+    """Bring the database up to this version of the hub, which `serve` also does."""
+    from hub_registry.data_directory import open_data_directory
+    from hub_registry.database import Database
+    from hub_registry.migrations import revisions
+
+    settings = Settings.load(**arguments)
+    lock = open_data_directory(settings)
+    try:
+        Database(settings.database_url).upgrade()
+    finally:
+        lock.release()
+    print(f"The database has schema {revisions()[-1]}.")
+
+
+def openapi(arguments: dict[str, Any]) -> None:
+    """Write the OpenAPI document."""
+    from hub_registry.app import create_app
+    from hub_registry.openapi import render
+
+    text = render(create_app(Settings.load()))
+    output: Path | None = arguments["output"]
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+def _existing(settings: Settings) -> Settings:
+    if not settings.data_dir.is_dir():
+        raise ConfigurationError(
+            f"The data directory {settings.data_dir} does not exist.",
+            remedy="Name the directory of a hub with --data-dir.",
+        )
+    return settings
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hub_registry",
+        description="The hub of a federation of scientific models.",
+        epilog=f"A first hub on this machine: hub_registry serve --data-dir ./hub. {EXIT_CODES}.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    command = _add_command(commands, "serve", serve)
+    _add_settings(command, list(Settings.model_fields))
+
+    token = commands.add_parser("token", help="Make tokens without having one.")
+    command = _add_command(token.add_subparsers(metavar="COMMAND", required=True), "create", create_token)
+    command.add_argument("user", metavar="USER", help="Name of the user the token is for.")
+    command.add_argument("--label", default="made by the operator", help="What the token is for.")
+    _add_settings(command, DATA_SETTINGS)
+
+    _add_settings(_add_command(commands, "migrate", migrate), DATA_SETTINGS)
+
+    command = _add_command(commands, "openapi", openapi)
+    command.add_argument("--output", type=Path, metavar="FILE", help="Where to; default: standard output.")
+    return parser
+
+
+def _add_command(commands: Any, name: str, command: Callable[..., None]) -> argparse.ArgumentParser:
+    summary = command.__doc__ or ""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary, epilog=f"{EXIT_CODES}."
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    group = parser.add_argument_group("settings", SETTINGS_HELP)
+    group.add_argument(
+        "--config", metavar="FILE", default=argparse.SUPPRESS, help=f"TOML file ({ENV_PREFIX}CONFIG)."
+    )
+    for name in names:
+        field = Settings.model_fields[name]
+        flag = f"--{name.replace('_', '-')}"
+        # A default made by a function is told in the description.
+        default = (
+            "" if field.default_factory or field.default in (None, "") else f" Default: {field.default}."
+        )
+        text = f"{field.description}{default}".replace("%", "%%")
+        if field.annotation is bool:
+            group.add_argument(
+                flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
+            )
+            continue
+        choices = typing.get_args(field.annotation) if _is_literal(field.annotation) else None
+        group.add_argument(
+            flag, default=argparse.SUPPRESS, choices=choices, metavar=None if choices else "VALUE", help=text
+        )
+
+
+def _is_literal(annotation: Any) -> bool:
+    return not isinstance(annotation, types.UnionType) and typing.get_origin(annotation) is typing.Literal
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The hub over HTTP: routers, middleware and errors around a `Hub`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from home_run.errors import HomeRunError
+from hub_registry import __version__, openapi, problems
+from hub_registry.accounts import routes as accounts
+from hub_registry.audit import routes as audit
+from hub_registry.errors import RegistryError
+from hub_registry.health import routes as health
+from hub_registry.hub import Hub
+from hub_registry.middleware import BodyLimitMiddleware, RequestMiddleware
+from hub_registry.settings import Settings
+
+PREFIX = "/api/v1"
+
+#: Looked at in this order, so the route taken by every run comes first.
+ROUTERS = (
+    # --- the other domains: one line each ---
+    accounts.router,
+    audit.router,
+    health.router,
+)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application; its lifespan starts and stops the hub, which is ``app.state.hub``."""
+    hub = Hub(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await hub.start()
+        try:
+            yield
+        finally:
+            await hub.stop()
+
+    app = FastAPI(
+        title="DLHub",
+        version=__version__,
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # those pages load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would drop the body or the token
+        lifespan=lifespan,
+    )
+    app.state.hub = hub
+    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
+    for router in ROUTERS:
+        app.include_router(router, prefix=PREFIX)
+    app.add_middleware(BodyLimitMiddleware, limit_of=partial(_body_limit, settings))
+    app.add_middleware(RequestMiddleware, access_log=hub.access_log, uses_tls=settings.uses_tls)
+    for error in (RegistryError, HomeRunError, RequestValidationError, HTTPException):
+        app.add_exception_handler(error, _answer_error)
+    return app
+
+
+def _body_limit(settings: Settings, path: str) -> int:
+    if path.startswith(f"{PREFIX}/uploads"):
+        return settings.max_upload_bytes
+    if path.endswith(("/run", "/batch")):
+        return settings.max_body_bytes
+    return settings.max_json_bytes
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, RegistryError) and error.refusal:
+        await audit.record_refusal(request, error)
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        error = HTTPException(404, f"There is nothing at {request.method} {request.url.path}.")
+    return problems.response(error, instance=request.url.path)

@@ -1,0 +1,1 @@
+"""Whether the hub runs, and whether it can do its work."""

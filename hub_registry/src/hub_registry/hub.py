@@ -1,0 +1,118 @@
+"""The hub's services, made from the settings and wired to each other, in one place.
+
+Constructors do no I/O: whatever opens, reads or starts something happens in `start`. A new domain adds its
+service here and its router in `hub_registry.app`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Protocol
+
+import structlog
+
+from hub_registry import __version__
+from hub_registry.access_log import AccessLog
+from hub_registry.accounts.service import Accounts
+from hub_registry.accounts.storage import SqlAccountsStore
+from hub_registry.audit.service import WINDOW_S, Audit
+from hub_registry.audit.storage import SqlAuditStore
+from hub_registry.data_directory import open_data_directory
+from hub_registry.database import Database
+from hub_registry.health.service import Health, check_disk
+from hub_registry.housekeeping import Housekeeping
+from hub_registry.settings import Settings
+
+logger = structlog.get_logger(__name__)
+
+
+class Service(Protocol):
+    """A part of the hub that has to be started and stopped."""
+
+    async def start(self) -> None:
+        """Begin to work; raises RegistryError where it cannot."""
+
+    async def stop(self) -> None:
+        """End, within a few seconds."""
+
+
+class Hub:
+    """Everything one hub process does, without HTTP.
+
+    Parameters
+    ----------
+    settings
+        How it is set up.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.database = Database(settings.database_url)
+        self.audit = Audit(SqlAuditStore(self.database))
+        self.accounts = Accounts(SqlAccountsStore(self.database), self.audit, cache_s=settings.token_cache_s)
+        self.access_log = AccessLog(settings.slow_request_s, every=settings.log_level == "debug")
+        self.health = Health()
+        self.housekeeping = Housekeeping()
+        # --- the other domains: one line each ---
+
+        #: Started in this order, stopped in the opposite one.
+        self.services: list[Service] = [self.housekeeping]
+
+        #: Set when the hub begins to stop: whoever holds a request open shall end it.
+        self.draining = asyncio.Event()
+        self._started: AsyncExitStack | None = None
+
+        self.health.add("database", self.database.check)
+        self.health.add("disk", check_disk(settings.data_dir, settings.min_free_bytes))
+        self.housekeeping.add("token use", 60.0, self.accounts.save_last_used)
+        self.housekeeping.add("refusals", WINDOW_S / 2, self.audit.flush_ended_window)
+        self.housekeeping.add("requests", 60.0, self.access_log.flush)
+
+    async def start(self) -> None:
+        """Open the data directory and the database, and start every service. Idempotent.
+
+        The first start on an empty database makes an administrator and prints the token, once.
+
+        Raises
+        ------
+        RegistryError
+            The hub cannot work as it is set up; whatever had been started is stopped again.
+        """
+        if self._started is not None:
+            return
+        async with AsyncExitStack() as stack:
+            lock = open_data_directory(self.settings)
+            stack.callback(lock.release)
+            stack.callback(self.database.close)
+            # A hub that was killed could not remove what it had left here.
+            self.settings.ready_file.unlink(missing_ok=True)
+            await asyncio.to_thread(self.database.upgrade)
+            if made := self.accounts.bootstrap(self.settings.admin_name):
+                print(f"DLHUB_TOKEN={made[1].token}", flush=True)
+            stack.callback(self.audit.flush)
+            for service in self.services:
+                await service.start()
+                stack.push_async_callback(self._stop, service)
+            self._started = stack.pop_all()
+        logger.info("hub started", version=__version__, data_dir=str(self.settings.data_dir))
+
+    def drain(self) -> None:
+        """Tell load balancers and open requests that the end is near. Idempotent."""
+        self.health.stop()
+        self.draining.set()
+
+    async def stop(self) -> None:
+        """Stop every service and let go of the data directory. Idempotent."""
+        self.drain()
+        stack, self._started = self._started, None
+        if stack is not None:
+            await stack.aclose()
+            logger.info("hub stopped")
+
+    async def _stop(self, service: Service) -> None:
+        try:
+            await asyncio.wait_for(service.stop(), self.settings.drain_s)
+        except Exception:
+            # The others still have to be stopped.
+            logger.exception("a service did not stop", service=type(service).__name__)
