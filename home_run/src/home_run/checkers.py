@@ -224,9 +224,9 @@ def _tuple(spec: Mapping[str, Any]) -> Checker:
     expected = render_type(spec)
 
     def check(value: Any, symbols: dict[str, int]) -> Any:
-        if not isinstance(value, tuple | list | np.ndarray) or (
-            isinstance(value, np.ndarray) and not value.ndim
-        ):
+        if isinstance(value, np.ndarray) and value.ndim:
+            value = list(value)
+        if not isinstance(value, tuple | list):
             raise TypeMismatch(expected, describe(value))
         if len(value) != len(elements):
             detail = f"it has {len(value)} elements, declared {len(elements)}"

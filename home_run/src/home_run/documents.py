@@ -17,7 +17,14 @@ from typing import Any
 from home_run.errors import DocumentError
 from home_run.types import normalise_type
 
-__all__ = ["ASSIGNED_BY_SERVER", "RULES", "document_files", "load_document", "version_digest"]
+__all__ = [
+    "ASSIGNED_BY_SERVER",
+    "RULES",
+    "document_files",
+    "load_document",
+    "named_paths",
+    "version_digest",
+]
 
 Document = dict[str, Any]
 
@@ -241,7 +248,12 @@ def document_files(document: Mapping[str, Any]) -> list[str]:
     DocumentError
         If a path is absolute or leads out of the servable's directory.
     """
-    return sorted({_inside(path) for path in _paths(document.get("dlhub", {}).get("files"))})
+    return sorted({_inside(path) for path in named_paths(document)})
+
+
+def named_paths(document: Mapping[str, Any]) -> list[str]:
+    """List the paths under ``dlhub.files`` as they are written, absolute ones too."""
+    return list(_paths(document.get("dlhub", {}).get("files")))
 
 
 def _paths(value: Any) -> Iterator[str]:

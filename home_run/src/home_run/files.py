@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from home_run.errors import FileFetchError, InvalidOutputError
 
@@ -95,8 +95,8 @@ def fetch_file(value: Any, folder: Folder) -> str:
         path.write_bytes(value["content"])
         return str(path)
     url, headers = _url_and_headers(value)
-    # What exists as it is written is a path, even if it looks like a URL ("C:\\…", "a:b.csv").
-    local = url if os.path.exists(url) else _local_path(urlsplit(url))
+    # What exists as it is written is a path, even if it looks like a URL ("a:b.csv").
+    local = url if Path(url).exists() else _local_path(url)
     if local is not None:
         return _check_local(local, url)
     return _download(url, headers, folder)
@@ -117,16 +117,23 @@ def _url_and_headers(value: Any) -> tuple[str, dict[str, str]]:
     return str(url), {str(key): str(item) for key, item in (headers or {}).items()}
 
 
-def _local_path(parts: SplitResult) -> str | None:
+def _local_path(url: str) -> str | None:
+    """Return the path that a URL stands for, or None if it is http(s)."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as exc:
+        raise FileFetchError(
+            f"The file {url!r} is not a URL: {exc}.", remedy="Use a path, file://, http:// or https://."
+        ) from exc
     if parts.scheme in ("http", "https"):
         return None
-    if parts.scheme == "file":
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return unquote(parts.path)
     if not parts.scheme:
-        return parts.geturl()
+        return url
     raise FileFetchError(
-        f"The file {parts.geturl()!r} has the scheme {parts.scheme!r}, which is not read here.",
-        remedy="Use a path, file://, http:// or https://.",
+        f"The file {url!r} has the scheme {parts.scheme!r}, which is not read here.",
+        remedy="Use a path, file:/// and a path, http:// or https://.",
     )
 
 
@@ -136,13 +143,13 @@ def _check_local(path: str, url: str) -> str:
             f"The file {url!r} is a path on the worker, and this site does not read those.",
             remedy="Give an http(s) URL, or send the content as {'name': …, 'content': bytes}.",
         )
-    if not os.path.isfile(path):
-        what = "is a directory" if os.path.isdir(path) else "does not exist"
+    if not Path(path).is_file():
+        what = "is a directory" if Path(path).is_dir() else "does not exist"
         raise FileFetchError(
             f"The file {url!r} {what} on the machine that runs the servable.",
             remedy="Give a path that exists there, or a URL that it can fetch.",
         )
-    _check_size(os.path.getsize(path), url)
+    _check_size(Path(path).stat().st_size, url)
     return path
 
 
@@ -155,11 +162,11 @@ def _check_size(size: int, url: str) -> None:
 
 
 def _download(url: str, headers: dict[str, str], folder: Folder) -> str:
-    from home_run import http  # urllib's HTTP half costs 30 ms to import
+    from home_run import download  # urllib's HTTP half costs 30 ms to import
 
     path = folder.path_for(unquote(urlsplit(url).path.rpartition("/")[2]))
     received = 0
-    with http.open_url(url, headers, _TIMEOUT_S) as response, path.open("wb") as target:
+    with download.open_url(url, headers, _TIMEOUT_S) as response, path.open("wb") as target:
         claimed = response.length
         _check_size(claimed or 0, url)
         for chunk in response.chunks(_CHUNK):
@@ -194,7 +201,7 @@ def collect_file(value: Any) -> dict[str, Any]:
         return {"name": str(value.get("name", "output")), "content": value["content"]}
     source = value.get("url") if isinstance(value, Mapping) else value
     text = str(source)
-    path = Path(_local_path(urlsplit(text)) or "") if text.startswith("file:") else Path(text)
+    path = Path(_local_path(text) or "") if text.startswith("file:") else Path(text)
     try:
         _check_size(path.stat().st_size, text)
         return {"name": path.name, "content": path.read_bytes()}

@@ -229,17 +229,17 @@ def _normalise_shape(shape: Any, where: str) -> list[int | str | None] | None:
 
 def _normalise_size(size: Any, where: str) -> int | str | None:
     if isinstance(size, str):
-        size = size.strip()
-        if size in ("", "None", "null", "?", "-1", "any", "Any"):
+        text = size.strip()
+        if text in ("", "None", "null", "?", "any", "Any"):
             return None
-        if not size.lstrip("-").isdigit():
-            return size
-        size = int(size)
+        if not text.lstrip("-").isdigit():
+            return text
+        size = int(text)
     if isinstance(size, float) and size.is_integer():
         size = int(size)
     if size is None or (type(size) is int and size == -1):
         return None
-    if type(size) is int and size >= 0:
+    if isinstance(size, int) and not isinstance(size, bool) and size >= 0:
         return size
     raise _bad_type(where, f"has {size!r} in its shape, which is no size")
 

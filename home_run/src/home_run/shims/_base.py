@@ -20,7 +20,7 @@ from typing import Any
 
 from home_run.capture import Capture, tail
 from home_run.checkers import Checker, compile_check
-from home_run.documents import document_files, load_document
+from home_run.documents import document_files, load_document, named_paths
 from home_run.errors import (
     HomeRunError,
     InvalidInputError,
@@ -147,8 +147,8 @@ class BaseServable:
         owner = self.dlhub.get("owner")
         self._name = f"{owner}/{self.dlhub.get('name')}" if owner else str(self.dlhub.get("name"))
         self._methods: dict[str, _Method] = {}
-        named = self.dlhub["files"]
-        self._modules = ModuleSpace(self.directory, ships_python=".py" in str(named))
+        ships_python = any(path.endswith(".py") for path in named_paths(self.document))
+        self._modules = ModuleSpace(self.directory, ships_python)
         self._modules.activate()
         self._build_guarded()
         if "run" not in self._methods:
@@ -263,8 +263,8 @@ class BaseServable:
         """Return the error for a model file that the framework would not load."""
         size = path.stat().st_size if path.is_file() else 0
         return ShimError(
-            f"The file {str(path)!r} ({size} bytes) of the servable {self._name!r} could not be loaded: it is "
-            f"truncated, or was made by another version ({type(exc).__name__}: {exc}).",
+            f"The file {str(path)!r} ({size} bytes) of the servable {self._name!r} could not be loaded: it "
+            f"is truncated, or was made by another version ({type(exc).__name__}: {exc}).",
             remedy="Save the model again with the versions that the document lists under dependencies, and "
             "publish it again.",
         )
@@ -471,4 +471,4 @@ def _holds_objects(spec: Mapping[str, Any]) -> bool:
         return any(map(_holds_objects, spec["properties"].values()))
     if name == "ndarray":
         return (spec.get("item_type") or {}).get("type") == "python object"
-    return name == "python object"
+    return bool(name == "python object")
