@@ -1,0 +1,1 @@
+"""Environments that servables run in: built once from a lock, named by their digest."""

@@ -1,0 +1,1 @@
+"""Finding servables: by words, and by the fields of their documents."""

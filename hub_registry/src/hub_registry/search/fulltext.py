@@ -1,0 +1,122 @@
+"""Full-text search, which every database does in its own way: the one part of search that knows a dialect."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    column,
+    false,
+    func,
+    insert,
+    literal_column,
+    table,
+    text,
+)
+from sqlalchemy.exc import OperationalError
+
+from hub_registry.errors import ConfigurationError
+from hub_registry.search.tables import TEXT_WEIGHTS
+from hub_registry.servables.tables import versions
+
+
+class FullText(Protocol):
+    """One database's full-text index; its rows have the ids of `versions`."""
+
+    def add(self, connection: Connection, version_id: int, texts: Mapping[str, str]) -> None:
+        """Index texts by the names in `TEXT_WEIGHTS`."""
+
+    def matches(self, connection: Connection, words: str) -> TextMatch:
+        """What a caller typed, as SQL. Anything can be typed; nothing of it is an error."""
+
+
+class TextMatch(Protocol):
+    """A condition on the words of a version."""
+
+    def narrow(self, query: Select[Any]) -> Select[Any]:
+        """The query, which has `versions` in it, with the versions that match alone."""
+
+    def rank(self) -> ColumnElement[float]:
+        """How well a version of a narrowed query matches: the smaller the better."""
+
+
+def full_text(dialect: str) -> FullText:
+    """The full-text index of a database.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none for that dialect.
+    """
+    if dialect == "sqlite":
+        return Fts5()
+    raise ConfigurationError(
+        f"The hub cannot search by words in a {dialect} database.",
+        remedy="Set database_url to a SQLite database.",
+    )
+
+
+_index = table("search_text", *(column(name) for name in ("rowid", "search_text", *TEXT_WEIGHTS)))
+
+
+class Fts5:
+    """SQLite's FTS5."""
+
+    def add(self, connection: Connection, version_id: int, texts: Mapping[str, str]) -> None:
+        """See `FullText.add`."""
+        values = {name: texts.get(name, "") for name in TEXT_WEIGHTS}
+        connection.execute(insert(_index).values(rowid=version_id, **values))
+
+    def matches(self, connection: Connection, words: str) -> Fts5Match:
+        """See `FullText.matches`: FTS5's syntax where it is that, plain words otherwise."""
+        words = words.replace("\0", " ")
+        probe = text("SELECT rowid FROM search_text WHERE search_text MATCH :words LIMIT 1")
+        try:
+            connection.execute(probe, {"words": words})
+        except OperationalError as error:
+            if not _is_syntax(str(error.orig)):
+                raise
+            words = plain_words(words)
+        return Fts5Match(words)
+
+
+class Fts5Match:
+    """A condition in FTS5's syntax; empty where no word was typed, which matches nothing."""
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+
+    def narrow(self, query: Select[Any]) -> Select[Any]:
+        """See `TextMatch.narrow`."""
+        if not self._words:
+            return query.where(false())
+        # A join and not a subquery: bm25 is known only where the index itself is scanned.
+        return query.join(_index, _index.c.rowid == versions.c.id).where(
+            _index.c.search_text.op("MATCH")(self._words)
+        )
+
+    def rank(self) -> ColumnElement[float]:
+        """See `TextMatch.rank`."""
+        if not self._words:
+            return literal_column("0.0")
+        weights: list[ColumnElement[float]] = [
+            literal_column(str(weight)) for weight in TEXT_WEIGHTS.values()
+        ]
+        return func.bm25(literal_column("search_text"), *weights)
+
+
+def plain_words(typed: str) -> str:
+    """An FTS5 expression that asks for every word in `typed`; empty where there is none."""
+    return " ".join(f'"{word}"' for word in re.findall(r"\w+", typed))
+
+
+def _is_syntax(message: str) -> bool:
+    return any(
+        sign in message
+        for sign in ("fts5", "no such column", "unterminated string", "unknown special query", "parse error")
+    )

@@ -1,0 +1,46 @@
+"""Tables of the search index. Everything in them can be computed again from `versions`."""
+
+from __future__ import annotations
+
+from sqlalchemy import DDL, BigInteger, Column, Double, ForeignKey, Index, Integer, String, Table, event
+
+from hub_registry.database import metadata
+
+_Number = BigInteger().with_variant(Integer, "sqlite")
+
+#: Longest field name and longest value that are indexed, in characters.
+MAX_FIELD = 200
+MAX_TEXT = 1000
+
+# One row for each value in a document, so that a filter on any field is an ordinary indexed look-up with
+# bound parameters: no JSON paths are made from what a caller sends, and every database can do it.
+search_fields = Table(
+    "search_fields",
+    metadata,
+    Column("id", _Number, primary_key=True, autoincrement=True),
+    Column("version_id", _Number, ForeignKey("versions.id"), nullable=False),
+    Column("field", String(MAX_FIELD), nullable=False),
+    Column("text", String(MAX_TEXT), nullable=False),
+    # `text` with case folded, which SQL cannot do for all of Unicode.
+    Column("folded", String(MAX_TEXT * 3), nullable=False),
+    Column("number", Double),
+    Index("ix_search_fields_version_id_field", "version_id", "field"),
+    Index("ix_search_fields_field_folded", "field", "folded"),
+    Index("ix_search_fields_field_number", "field", "number"),
+)
+
+#: Columns of the full-text index and how much a word in each weighs.
+TEXT_WEIGHTS = {"name": 10.0, "title": 8.0, "authors": 5.0, "domains": 4.0, "description": 3.0, "rest": 1.0}
+
+#: What makes the full-text index, by dialect. `porter` lets "classify" find "classifier".
+FULL_TEXT = {
+    "sqlite": [
+        f"CREATE VIRTUAL TABLE search_text USING fts5({', '.join(TEXT_WEIGHTS)}, "
+        "tokenize = 'porter unicode61 remove_diacritics 2')"
+    ],
+}
+
+for _dialect, _statements in FULL_TEXT.items():
+    for _statement in _statements:
+        _ddl = DDL(_statement)  # type: ignore[no-untyped-call]
+        event.listen(search_fields, "after_create", _ddl.execute_if(dialect=_dialect))
