@@ -1,0 +1,151 @@
+"""Keras models.
+
+Files: ``model`` (``.keras``, HDF5, or weights alone) and, for weights alone, ``arch`` (the architecture
+as ``.json``, ``.yaml`` or HDF5).
+
+method_details
+    ``output``: the name of one output, or a list of names, of a model that has several.
+options
+    ``custom_objects``: name in the model → ``"module.Class"``, in the servable's directory or installed.
+    ``batch_size``: rows that go through the model at once (256).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from home_run.errors import HomeRunError, InvalidInputError, ShimError
+from home_run.shims._base import BaseServable, load_framework
+from home_run.shims._consent import require_consent
+from home_run.shims._source import import_attribute
+from home_run.shims._tensors import as_dtype, name_inputs, outputs_wanted, pack_outputs, refuse_parameters
+
+__all__ = ["KerasServable"]
+
+_HDF5 = (".h5", ".hdf5", ".hdf", ".hd5")
+_BATCH_SIZE = 256
+_SAFE_SINCE = (3, 11, 3)
+"""The first Keras whose safe mode cannot be switched off from inside a model file: CVE-2025-1550,
+CVE-2025-8747 and CVE-2025-9906 (``.keras``), CVE-2025-9905 (HDF5, which ignored it)."""
+
+
+class KerasServable(BaseServable):
+    """Predicts with a Keras model of one or several inputs and outputs."""
+
+    def _build(self) -> None:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # else every start prints what the CPU can do
+        self._keras = load_framework("keras", distribution="keras")
+        self._custom = {
+            str(name): import_attribute(self.directory, str(dotted))
+            for name, dotted in (self.options.get("custom_objects") or {}).items()
+        }
+        self.model = self._load()
+        self._input_names, self._input_dtypes = _inputs(self.model)
+        self._batch_size = int(self.options.get("batch_size") or _BATCH_SIZE)
+        for name in self.servable["methods"]:
+            self._set_function(name, self._caller(name))
+
+    def _load(self) -> Any:
+        path = self._file("model")
+        architecture = self._file("arch") if "arch" in self.dlhub.get("files", {}) else None
+        version = tuple(int(part) for part in self._keras.__version__.split(".")[:3] if part.isdigit())
+        if version < _SAFE_SINCE:
+            why = (
+                f"Keras {self._keras.__version__} can be made to, whatever its safe mode says; 3.11.3 cannot"
+            )
+            require_consent(self, architecture or path, why)
+        at_fault = architecture or path
+        try:
+            if architecture is None:
+                return self._read(path)
+            model = self._read(architecture)
+            at_fault = path
+            model.load_weights(str(path))
+        except HomeRunError:
+            raise
+        except Exception as exc:  # Keras raises ValueError, TypeError, OSError, KeyError, zip errors, …
+            if "arbitrary code" in str(exc):
+                raise ShimError(
+                    f"{at_fault.name!r} holds Python code in a Lambda layer, which is not loaded.",
+                    remedy="Write the layer as a class, name it in options.custom_objects, and save again.",
+                ) from exc
+            if "custom object" in str(exc) or "Unknown layer" in str(exc):
+                raise ShimError(
+                    f"{at_fault.name!r} uses a class that Keras does not know: {_first_line(exc)}",
+                    remedy="Name it in options.custom_objects and add the file that defines it.",
+                ) from exc
+            raise self._load_failed(at_fault, exc) from exc
+        return model
+
+    def _read(self, path: Path) -> Any:
+        models = self._keras.models
+        if path.suffix == ".keras":
+            return models.load_model(str(path), custom_objects=self._custom, compile=False, safe_mode=True)
+        if path.suffix in _HDF5:
+            return models.load_model(str(path), custom_objects=self._custom, compile=False)
+        if path.suffix in (".json", ".yml", ".yaml"):
+            text = path.read_text(encoding="utf-8")
+            if path.suffix != ".json":  # Keras itself reads YAML no more; it was the same as its JSON
+                text = json.dumps(load_framework("yaml", distribution="PyYAML").safe_load(text))
+            return models.model_from_json(text, custom_objects=self._custom)
+        raise ShimError(
+            f"{path.name!r} is no form in which Keras saves models.",
+            remedy=f"Save as .keras or HDF5 ({', '.join(_HDF5)}), or the architecture as .json or .yaml.",
+        )
+
+    def _caller(self, method: str) -> Callable[..., Any]:
+        declared = self.servable["methods"][method]
+        offered = list(self.model.output_names)
+        names, form = outputs_wanted(
+            offered, declared.get("output"), self._method_details(method).get("output"), method=method
+        )
+
+        def call(inputs: Any, /, batch_size: int | None = None, **parameters: Any) -> Any:
+            refuse_parameters(parameters, method=method)
+            found = self._predict(self._arrange(inputs, declared.get("input")), batch_size)
+            if not isinstance(found, Mapping):
+                found = dict(
+                    zip(offered, found if isinstance(found, (list, tuple)) else [found], strict=True)
+                )
+            return pack_outputs([found[name] for name in names], names, form)
+
+        return call
+
+    def _arrange(self, inputs: Any, spec: Mapping[str, Any] | None) -> Any:
+        """Return the arrays of a call in the form the model was built with: one, a list or a dict."""
+        named = name_inputs(inputs, self._input_names, spec)
+        arrays = {n: as_dtype(v, self._input_dtypes[n], name=n) for n, v in named.items()}
+        if any(a.ndim == 0 for a in arrays.values()) or len({len(a) for a in arrays.values()}) > 1:
+            raise InvalidInputError(
+                "The inputs have " + ", ".join(f"{a.shape} ({n})" for n, a in arrays.items()) + " as shapes.",
+                remedy="Send arrays whose first axis, one row a sample, has the same length in all of them.",
+            )
+        if len(arrays) == 1 and not isinstance(self.model.input, Mapping):
+            return next(iter(arrays.values()))
+        return arrays if isinstance(self.model.input, Mapping) else [arrays[n] for n in self._input_names]
+
+    def _predict(self, arrays: Any, batch_size: int | None) -> Any:
+        first = next(iter(arrays.values())) if isinstance(arrays, dict) else arrays
+        count = len(first[0] if isinstance(first, list) else first)
+        # model.predict sets up a data pipeline, 30 ms a call: worth it only to bound the memory of many rows.
+        if batch_size is None and 0 < count <= self._batch_size:
+            return self.model.predict_on_batch(arrays)
+        return self.model.predict(arrays, batch_size=batch_size or self._batch_size, verbose=0)
+
+
+def _inputs(model: Any) -> tuple[list[str], dict[str, Any]]:
+    """Return the names of a model's inputs, in the order it takes them, and their dtypes."""
+    given = model.input if isinstance(model.input, Mapping) else None
+    tensors = list(given.values()) if given is not None else list(model.inputs)
+    names = list(given) if given is not None else [tensor.name.partition(":")[0] for tensor in tensors]
+    return names, {name: np.dtype(str(tensor.dtype)) for name, tensor in zip(names, tensors, strict=True)}
+
+
+def _first_line(exc: BaseException) -> str:
+    return str(exc).strip().splitlines()[0][:300]
