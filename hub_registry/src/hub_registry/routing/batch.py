@@ -98,24 +98,27 @@ def decode(answer: bytes, *, dispatched: float, returned: float) -> tuple[dict[s
     ValueError
         The answer is not one.
     """
-    message: dict[str, Any] = msgpack.unpackb(answer)
-    results = message["results"]
-    worker = f"{message['host']}:{message['pid']}"
-    outcomes = {
-        result["id"]: Outcome(
-            ok=result["ok"],
-            data=result["data"],
-            path=result["path"],
-            error=result["error"],
-            dispatched=dispatched,
-            started=message["t0"],
-            finished=message["t1"],
-            returned=returned,
-            stages_ns=result["ns"],
-            batch_size=len(results),
-            worker=worker,
-        )
-        for result in results
-    }
-    loading = sum(result["ns"].get("load", 0) for result in results) / 1e9
-    return outcomes, max(0.0, message["t1"] - message["t0"] - loading)
+    try:
+        message: dict[str, Any] = msgpack.unpackb(answer)
+        results = message["results"]
+        worker = f"{message['host']}:{message['pid']}"
+        outcomes = {
+            result["id"]: Outcome(
+                ok=result["ok"],
+                data=result["data"],
+                path=result["path"],
+                error=result["error"],
+                dispatched=dispatched,
+                started=message["t0"],
+                finished=message["t1"],
+                returned=returned,
+                stages_ns=result["ns"],
+                batch_size=len(results),
+                worker=worker,
+            )
+            for result in results
+        }
+        loading = sum(result["ns"].get("load", 0) for result in results) / 1e9
+        return outcomes, max(0.0, message["t1"] - message["t0"] - loading)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not an answer: {type(error).__name__}: {error}") from error

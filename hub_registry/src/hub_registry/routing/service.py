@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from hub_registry.errors import RegistryError
-from hub_registry.fabrics.errors import EndpointLostError, WorkerLostError
+from hub_registry.fabrics.errors import EndpointLostError, FabricError, WorkerLostError
 from hub_registry.fabrics.interface import Endpoint, Fabric, WorkerEnvironment
 from hub_registry.routing import batch as batches
 from hub_registry.routing.interface import Outcome, Work
@@ -81,8 +81,8 @@ class Router:
         Seconds without work after which an endpoint is closed.
     max_endpoints
         Endpoints open at once; one without work makes room for one with.
-    on_room
-        Called with the environment's digest whenever a lane has sent something.
+    on_sent
+        Called with the environment's digest and the events of each batch that was sent.
     """
 
     def __init__(
@@ -93,14 +93,14 @@ class Router:
         inline_bytes: int,
         idle_s: float,
         max_endpoints: int,
-        on_room: Callable[[str], None] | None = None,
+        on_sent: Callable[[str, list[Work]], None],
     ) -> None:
         self._fabric = fabric
         self._out_dir = out_dir
         self._inline_bytes = inline_bytes
         self._idle_s = idle_s
         self._max_endpoints = max_endpoints
-        self._on_room = on_room or (lambda digest: None)
+        self._on_sent = on_sent
         self._lanes: dict[str, Lane] = {}
         self._run_times = batches.RunTimes()
         self._background: set[asyncio.Task[None]] = set()
@@ -163,12 +163,8 @@ class Router:
             if lane.opening is None and lane.queues and not self._stopping and self._has_room():
                 lane.opening = asyncio.create_task(self._open(lane))
             return
-        sent = False
         while lane.queues and lane.in_flight < endpoint.workers + endpoint.prefetch:
             self._send_one(lane, endpoint)
-            sent = True
-        if sent:
-            self._on_room(lane.environment.digest)
 
     def _send_one(self, lane: Lane, endpoint: Endpoint) -> None:
         key, queue = next(iter(lane.queues.items()))
@@ -187,6 +183,7 @@ class Router:
             work.attempts += 1
         lane.in_flight += 1
         endpoint.submit(payload, lambda answer: self._answered(lane, endpoint, batch, answer))
+        self._on_sent(lane.environment.digest, batch)
 
     def _answered(self, lane: Lane, endpoint: Endpoint, batch: list[Work], answer: bytes | Exception) -> None:
         returned = time.time()
@@ -203,10 +200,24 @@ class Router:
             self._make_room_for_others()
 
     def _deliver(self, batch: list[Work], answer: bytes, returned: float) -> None:
-        outcomes, seconds = batches.decode(answer, dispatched=batch[0].dispatched, returned=returned)
-        self._run_times.learn(batch[0].call.key, seconds / len(batch))
+        try:
+            outcomes, seconds = batches.decode(answer, dispatched=batch[0].dispatched, returned=returned)
+        except ValueError as error:
+            outcomes, seconds = {}, 0.0
+            log.error("answer_not_readable", error=str(error), bytes=len(answer))
+        else:
+            self._run_times.learn(batch[0].call.key, seconds / len(batch))
         for work in batch:
-            work.done(work, outcomes[work.id])
+            outcome = outcomes.get(work.id)
+            if outcome is None:
+                outcome = failure(
+                    FabricError(
+                        "The worker's answer cannot be read, or lacks this task.",
+                        remedy="The operator can compare the home_run of the environment with the hub's.",
+                    ),
+                    work.dispatched,
+                )
+            work.done(work, outcome)
 
     def _lost(self, lane: Lane, batch: list[Work], error: Exception) -> None:
         """Run the events of a lost batch again, or give up on them."""
@@ -216,7 +227,7 @@ class Router:
         for work in reversed(batch):
             limit = MAX_WORKER_DEATHS if died and len(batch) == 1 else MAX_ATTEMPTS
             if work.attempts >= limit or not isinstance(error, (EndpointLostError, WorkerLostError)):
-                work.done(work, _failure(error, work.dispatched))
+                work.done(work, failure(error, work.dispatched))
                 continue
             work.dispatched = 0.0
             # Whichever of them killed the worker shall not take its neighbours along again.
@@ -240,7 +251,7 @@ class Router:
                 if attempt == OPEN_ATTEMPTS:
                     lane.opening = None
                     for work in lane.drain():
-                        work.done(work, _failure(error, 0.0))
+                        work.done(work, failure(error, 0.0))
                 continue
             lane.endpoint, lane.opening = endpoint, None
             lane.last_used = time.monotonic()
@@ -290,7 +301,8 @@ class Router:
         task.add_done_callback(self._background.discard)
 
 
-def _failure(error: Exception, dispatched: float) -> Outcome:
+def failure(error: Exception, dispatched: float) -> Outcome:
+    """The outcome of a task that no worker answered."""
     remedy = error.remedy if isinstance(error, RegistryError) else ""
     who = error.who if isinstance(error, RegistryError) else "operator"
     kind = error.kind if isinstance(error, RegistryError) else "fabric"

@@ -1,0 +1,1 @@
+"""Tasks: the durable ledger of every accepted call, from submission to its one final record."""

@@ -1,0 +1,82 @@
+"""Tasks that wait in the ledger and not in memory.
+
+A million queued tasks are a million rows, of which the hub holds the next few thousand. The rest is read when
+there is room, in the order of acceptance; so is what an earlier process of this hub left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from hub_registry.routing.service import Router
+from hub_registry.tasks.interface import Ledger, StoredTask
+
+log = structlog.get_logger(__name__)
+
+#: Events of one environment in memory: above the first, new ones stay in the ledger; below the second, more
+#: are read.
+HIGH_WATER = 20_000
+LOW_WATER = 5_000
+PAGE = 2_000
+
+
+class Backlog:
+    """Refills the router from the ledger. Lives on the event loop.
+
+    Parameters
+    ----------
+    resume
+        Called with each task that was read, to run it.
+    """
+
+    def __init__(self, ledger: Ledger, router: Router, resume: Callable[[StoredTask], None]) -> None:
+        self._ledger = ledger
+        self._router = router
+        self._resume = resume
+        # Per environment: read up to here, and there is more up to there (exclusive of nothing).
+        self._read_to: dict[str, int] = {}
+        self._last: dict[str, int] = {}
+        self._refilling: dict[str, asyncio.Task[None]] = {}
+
+    def must_wait(self, environment: str) -> bool:
+        """Whether a new task of the environment has to stay in the ledger, behind others."""
+        return environment in self._read_to or self._router.waiting(environment) >= HIGH_WATER
+
+    def note(self, environment: str, seq: int) -> None:
+        """Say that the task with this number is in the ledger and not in memory; 0: all of them may be."""
+        self._read_to.setdefault(environment, max(0, seq - 1))
+        self._last[environment] = max(seq, self._last.get(environment, 0))
+        self.refill(environment)
+
+    def refill(self, environment: str) -> None:
+        """Read more if there is more, and room for it."""
+        if (
+            environment in self._read_to
+            and environment not in self._refilling
+            and self._router.waiting(environment) < LOW_WATER
+        ):
+            task = asyncio.create_task(self._read(environment))
+            self._refilling[environment] = task
+            task.add_done_callback(lambda _: self._refilling.pop(environment, None))
+
+    async def _read(self, environment: str) -> None:
+        while environment in self._read_to and self._router.waiting(environment) < LOW_WATER:
+            after, last = self._read_to[environment], self._last[environment]
+            page = await asyncio.to_thread(self._ledger.unfinished, environment, after=after, limit=PAGE)
+            for task in page:
+                self._resume(task)
+            if page:
+                self._read_to[environment] = page[-1].seq
+            elif self._last[environment] == last:  # nothing was noted while we read
+                del self._read_to[environment], self._last[environment]
+
+    async def stop(self) -> None:
+        """Read no more."""
+        self._read_to.clear()
+        readers = list(self._refilling.values())
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)

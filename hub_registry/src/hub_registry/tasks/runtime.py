@@ -1,0 +1,96 @@
+"""The parts that run tasks, wired to each other: one service to start and to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from hub_registry.database import Database
+from hub_registry.fabrics.local import LocalFabric
+from hub_registry.guard import Hold, hold_lifeline
+from hub_registry.routing.service import Router
+from hub_registry.servables.service import Catalogue
+from hub_registry.settings import Settings
+from hub_registry.tasks.calls import Calls
+from hub_registry.tasks.service import Tasks
+from hub_registry.tasks.spool import Spool
+from hub_registry.tasks.storage import SqlLedger
+
+
+class TaskRuntime:
+    """Ledger, router, fabric and the tasks service of one hub.
+
+    Parameters
+    ----------
+    settings
+        Of the hub.
+    database
+        Holds the ledger.
+    catalogue
+        Knows the servables.
+    python_of
+        Interpreter of the environment with a digest; raises where it is not ready.
+    runtime_path
+        Directory with the `home_run` package for the workers.
+    """
+
+    tasks: Tasks
+    router: Router
+    spool: Spool
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        catalogue: Catalogue,
+        python_of: Callable[[str], Path],
+        runtime_path: Callable[[], Path],
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._runtime_path = runtime_path
+        self.calls = Calls(catalogue, python_of, allow_pickle=settings.allow_pickle)
+
+    async def start(self) -> None:
+        """Start everything; tasks that an earlier process left unfinished are taken up."""
+        settings = self._settings
+        self.spool = Spool(
+            settings.data_dir / "spool",
+            inline_bytes=settings.max_inline_bytes,
+            max_bytes=settings.max_body_bytes,
+        )
+        self._lifeline: Hold = hold_lifeline(settings.data_dir / "lifelines")
+        self._ledger = SqlLedger(self._database, asyncio.get_running_loop())
+        self._ledger.start()
+        variables = {
+            "PYTHONPATH": str(await asyncio.to_thread(self._runtime_path)),
+            "DLHUB_ALLOW_PICKLE": "1" if settings.allow_pickle else "0",
+        }
+        fabric = LocalFabric(
+            settings.data_dir / "engines",
+            self._lifeline.path,
+            workers=settings.workers,
+            prefetch=settings.prefetch,
+            variables=variables,
+        )
+        self.router = Router(
+            fabric,
+            out_dir=str(self.spool.directory),
+            inline_bytes=settings.max_inline_bytes,
+            idle_s=settings.engine_idle_s,
+            max_endpoints=settings.max_engines,
+            on_sent=lambda environment, works: self.tasks.sent(environment, works),
+        )
+        self.tasks = Tasks(
+            self._ledger, self.router, self.spool, self.calls.of_stored, result_ttl_s=settings.result_ttl_s
+        )
+        self.router.start()
+        await self.tasks.start()
+
+    async def stop(self) -> None:
+        """End the workers; what has not ended stays in the ledger."""
+        await self.tasks.stop()
+        await self.router.stop()
+        await asyncio.to_thread(self._ledger.stop)
+        self._lifeline.release()

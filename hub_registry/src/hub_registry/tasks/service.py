@@ -1,0 +1,527 @@
+"""Tasks from submission to their one final record.
+
+A task is accepted when its row is committed. A caller who waits for the answer on the same connection is
+answered when the result is committed; the row of such a task is written while the task is on its way.
+Whoever records first wins: a second result for a task, from a retry or from an endpoint that was thought
+lost, is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from hub_registry.accounts.interface import Principal
+from hub_registry.errors import ConcealedError, ConflictError, NotFoundError, RegistryError
+from hub_registry.routing.interface import Call, Outcome, Work
+from hub_registry.routing.service import Router, failure
+from hub_registry.tasks import timings
+from hub_registry.tasks.backlog import Backlog
+from hub_registry.tasks.groups import Groups
+from hub_registry.tasks.interface import FinalRecord, Ledger, NewTask, StoredTask, TaskState
+from hub_registry.tasks.spool import Spool
+
+log = structlog.get_logger(__name__)
+
+#: Expired tasks removed in one transaction.
+SWEEP_PAGE = 500
+
+CANCELLED = {
+    "type": "CancelledError",
+    "module": "concurrent.futures",
+    "message": "The task was cancelled.",
+    "args": None,
+    "traceback": "",
+    "kind": "cancelled",
+    "who": "caller",
+    "remedy": "Submit it again if the result is wanted after all.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One event as a caller submits it.
+
+    Attributes
+    ----------
+    id
+        A UUID chosen by the caller, so that a request sent twice is one task.
+    data, path
+        The event, by value or as a file of the spool.
+    received
+        When the request arrived, in seconds since the epoch.
+    """
+
+    id: str
+    user_id: str
+    servable: str
+    version: str
+    call: Call
+    group_id: str | None
+    data: bytes | None
+    path: str | None
+    is_json: bool
+    received: float
+
+
+@dataclass(slots=True, eq=False)
+class LiveTask:
+    """What this process knows of a task that has not ended."""
+
+    new: NewTask
+    received: float
+    queued: float
+    work: Work | None = None
+    accepted: float = 0.0
+    ended: asyncio.Future[StoredTask] | None = None
+
+    @property
+    def state(self) -> TaskState:
+        """Where it stands, more exactly than the ledger knows."""
+        if self.work is None:
+            return TaskState.submitted
+        return TaskState.running if self.work.dispatched else TaskState.queued
+
+
+class Tasks:
+    """The tasks of one hub. Lives on the event loop; not thread-safe.
+
+    Parameters
+    ----------
+    ledger
+        Keeps the tasks.
+    router
+        Runs them.
+    spool
+        Keeps large inputs and results.
+    call_of
+        The call of a stored task; raises `RegistryError` where the servable or its environment is gone.
+    result_ttl_s
+        Seconds for which a result is kept.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        router: Router,
+        spool: Spool,
+        call_of: Callable[[StoredTask], Call],
+        *,
+        result_ttl_s: float,
+    ) -> None:
+        self._ledger = ledger
+        self._router = router
+        self._spool = spool
+        self._call_of = call_of
+        self._result_ttl_s = result_ttl_s
+        self._live: dict[str, LiveTask] = {}
+        # Microseconds since the epoch, so that the order goes on across restarts.
+        self._seqs = itertools.count(time.time_ns() // 1000)
+        self._background: set[asyncio.Task[None]] = set()
+        self.groups = Groups(ledger)
+        self.backlog = Backlog(ledger, router, self._resume)
+
+    async def start(self) -> None:
+        """Take up what an earlier process of this hub left unfinished."""
+        for environment in await asyncio.to_thread(self._ledger.unfinished_environments):
+            self.backlog.note(environment, 0)
+
+    async def stop(self) -> None:
+        """Stop taking up tasks; the unfinished ones stay in the ledger for the next start."""
+        await self.backlog.stop()
+        for task in list(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        for live in self._live.values():
+            if live.ended is not None:
+                live.ended.cancel()
+
+    # -- submitting ----------------------------------------------------------------------------------------
+
+    async def submit(self, submissions: Sequence[Submission]) -> None:
+        """Accept tasks; returns once they are durable. Idempotent by their ids.
+
+        Raises
+        ------
+        ConflictError
+            An id is that of somebody else's task, or of another call.
+        StorageFullError, UnavailableError
+            The ledger did not take them; none is kept.
+        """
+        fresh = []
+        for submission in submissions:
+            if (known := self._live.get(submission.id)) is None:
+                fresh.append(self._admit(submission))
+            else:
+                _check_same(known.new, submission)
+        accepted: asyncio.Future[frozenset[str]] = asyncio.get_running_loop().create_future()
+
+        def written(before: frozenset[str] | Exception) -> None:
+            self._accepted(fresh, before)
+            if isinstance(before, Exception):
+                _fail(accepted, before)
+            elif not accepted.done():
+                accepted.set_result(before)
+
+        self._ledger.accept([live.new for live in fresh], written)
+        before = await accepted
+        for submission in submissions:
+            if submission.id in before:
+                stored = await asyncio.to_thread(self._ledger.find, submission.id)
+                if stored is not None:
+                    _check_same(stored, submission)
+
+    def run(self, submission: Submission) -> asyncio.Future[StoredTask]:
+        """Submit one task; the future ends with its final record, or with what `submit` raises."""
+        known = self._live.get(submission.id)
+        if known is not None:  # sent again while the first is under way
+            _check_same(known.new, submission)
+            return _ended(known)
+        live = self._admit(submission)
+        ended = _ended(live)
+
+        def written(before: frozenset[str] | Exception) -> None:
+            self._accepted([live], before)
+            if isinstance(before, Exception):
+                _fail(ended, before)
+            elif before:
+                self._spawn(self._join(submission, ended))
+
+        self._ledger.accept([live.new], written)
+        return ended
+
+    def _admit(self, submission: Submission) -> LiveTask:
+        """Queue a task, in memory if there is room."""
+        call = submission.call
+        now = time.time()
+        new = NewTask(
+            seq=next(self._seqs),
+            id=submission.id,
+            user_id=submission.user_id,
+            group_id=submission.group_id,
+            servable=submission.servable,
+            version=submission.version,
+            digest=call.digest,
+            method=call.method,
+            environment=call.environment.digest,
+            is_json=submission.is_json,
+            input=submission.data,
+            input_path=submission.path,
+            submitted_at=now,
+        )
+        live = LiveTask(new, received=submission.received, queued=now)
+        self._live[new.id] = live
+        if not self.backlog.must_wait(new.environment):
+            self._dispatch(live, call)
+        return live
+
+    def _dispatch(self, live: LiveTask, call: Call) -> None:
+        new = live.new
+        live.work = Work(new.id, call, new.input, new.input_path, new.is_json, self._outcome)
+        self._router.submit(live.work)
+
+    def _accepted(self, lives: list[LiveTask], before: frozenset[str] | Exception) -> None:
+        """The ledger has, or has not, taken new tasks."""
+        now = time.time()
+        for live in lives:
+            live.accepted = now
+            if isinstance(before, Exception) or live.new.id in before:
+                self._drop(live)
+                if isinstance(before, Exception):
+                    self._spool.remove(live.new.id)
+            elif live.work is None:
+                self.backlog.note(live.new.environment, live.new.seq)
+                if live.ended is None:  # nobody waits: the row is all that is needed
+                    self._live.pop(live.new.id, None)
+
+    async def _join(self, submission: Submission, ended: asyncio.Future[StoredTask]) -> None:
+        """Answer a request for a task that was in the ledger already."""
+        stored = await asyncio.to_thread(self._ledger.find, submission.id)
+        try:
+            if stored is None:
+                raise NotFoundError(f"Task {submission.id} has expired.", remedy="Use a new id.")
+            _check_same(stored, submission)
+            if not stored.state.is_final:
+                if stored.id not in self._live:
+                    self._resume(stored)
+                stored = await _ended(self._live[stored.id])
+            if not ended.done():
+                ended.set_result(stored)
+        except RegistryError as error:
+            _fail(ended, error)
+
+    def _resume(self, stored: StoredTask) -> None:
+        """Run a task that the ledger has and this process does not."""
+        live = self._live.get(stored.id)
+        if live is None:
+            new = NewTask(**{name: getattr(stored, name) for name in NewTask.__slots__})
+            live = self._live[stored.id] = LiveTask(
+                new, received=stored.submitted_at, queued=stored.submitted_at, accepted=stored.submitted_at
+            )
+        if live.work is not None:
+            return
+        try:
+            call = self._call_of(stored)
+        except RegistryError as error:
+            self._finish(live, failure(error, 0.0), attempts=stored.attempts)
+        else:
+            self._dispatch(live, call)
+
+    def sent(self, environment: str, works: list[Work]) -> None:
+        """The router has sent these events to the environment's workers."""
+        lives = [live for work in works if (live := self._live.get(work.id)) is not None]
+        self._ledger.mark_running([live.new.seq for live in lives])
+        self.backlog.refill(environment)
+
+    def _drop(self, live: LiveTask) -> None:
+        if self._live.get(live.new.id) is live:
+            del self._live[live.new.id]
+        if live.work is not None:
+            live.work.cancelled = True
+
+    # -- ending --------------------------------------------------------------------------------------------
+
+    def _outcome(self, work: Work, outcome: Outcome) -> None:
+        live = self._live.get(work.id)
+        if live is not None and live.work is work and not work.cancelled:
+            self._finish(live, outcome, attempts=work.attempts)
+
+    def _finish(self, live: LiveTask, outcome: Outcome, *, attempts: int) -> None:
+        path = outcome.path
+        if path is not None and path != self._spool.result_path(live.new.id):
+            outcome = failure(NotFoundError(f"The worker named {path!r} as its result."), outcome.dispatched)
+            path = None
+        state = TaskState.succeeded if outcome.ok else TaskState.failed
+        self._record(live, state, outcome, attempts=attempts, result=outcome.data, result_path=path)
+
+    def _record(
+        self,
+        live: LiveTask,
+        state: TaskState,
+        outcome: Outcome,
+        *,
+        attempts: int,
+        result: bytes | None = None,
+        result_path: str | None = None,
+    ) -> None:
+        new = live.new
+        now = time.time()
+        record = FinalRecord(
+            seq=new.seq,
+            id=new.id,
+            state=state,
+            attempts=attempts,
+            result=result,
+            result_path=result_path,
+            error=outcome.error,
+            finished_at=now,
+            result_seq=next(self._seqs),
+            timings=timings.pack(
+                outcome, received=live.received, queued=live.queued, accepted=live.accepted, recorded=now
+            ),
+            expires_at=now + self._result_ttl_s,
+        )
+
+        def written(first: bool | Exception) -> None:
+            if isinstance(first, Exception):
+                _fail(live.ended, first)
+                return
+            if self._live.get(new.id) is live:
+                del self._live[new.id]
+            if first:
+                stored = _stored(new, record)
+                self.groups.publish(stored)
+                _answer(live.ended, stored)
+            elif live.ended is not None:
+                self._spawn(self._answer_recorded(new.id, live.ended))
+
+        self._ledger.finish(record, written)
+
+    async def _answer_recorded(self, task_id: str, ended: asyncio.Future[StoredTask]) -> None:
+        stored = await asyncio.to_thread(self._ledger.find, task_id)
+        if stored is None:
+            _fail(ended, NotFoundError(f"Task {task_id} has expired.", remedy="Submit it again."))
+        else:
+            _answer(ended, stored)
+
+    # -- asking --------------------------------------------------------------------------------------------
+
+    async def look(
+        self, task_id: str, principal: Principal
+    ) -> tuple[StoredTask, TaskState, dict[str, float]]:
+        """A task, where it stands now, and the moments it has passed. Raises as `wait` does."""
+        stored, state, live = await self._find(task_id, principal)
+        moments = {}
+        if live is not None and not state.is_final:
+            dispatched = live.work.dispatched if live.work is not None else 0.0
+            known = {
+                "received": live.received,
+                "queued": live.queued,
+                "accepted": live.accepted,
+                "dispatched": dispatched,
+            }
+            moments = {name: at for name, at in known.items() if at}
+        return stored, state, moments
+
+    async def page(
+        self,
+        principal: Principal,
+        *,
+        state: TaskState | None,
+        servable: str | None,
+        before: int | None,
+        limit: int,
+    ) -> list[tuple[StoredTask, TaskState]]:
+        """One's own tasks (an administrator's: all), newest first, with where each stands."""
+        found = await asyncio.to_thread(
+            self._ledger.page,
+            user_id=None if principal.is_admin else principal.id,
+            state=state,
+            servable=servable,
+            before=before if before is not None else 2**62,
+            limit=limit,
+        )
+        return [(task, self._state_now(task)) for task in found]
+
+    def _state_now(self, stored: StoredTask) -> TaskState:
+        live = self._live.get(stored.id)
+        return stored.state if stored.state.is_final or live is None else live.state
+
+    async def _find(
+        self, task_id: str, principal: Principal
+    ) -> tuple[StoredTask, TaskState, LiveTask | None]:
+        """A task, where it stands now, and what is known of it in memory.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such task, it has expired, or it is somebody else's.
+        """
+        live = self._live.get(task_id)
+        stored = await asyncio.to_thread(self._ledger.find, task_id)
+        if stored is None:
+            raise NotFoundError(
+                f"There is no task {task_id!r}.",
+                remedy="Results are kept for a limited time; submit the input again if it has expired.",
+            )
+        _check_owner(stored, principal)
+        return stored, self._state_now(stored), live
+
+    async def wait(self, task_id: str, principal: Principal, timeout_s: float) -> StoredTask | None:
+        """The final record of a task, or None when it has none after `timeout_s` seconds.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such task, it has expired, or it is somebody else's.
+        """
+        stored, state, live = await self._find(task_id, principal)
+        if state.is_final:
+            return stored
+        if live is None or self._live.get(task_id) is not live:
+            # It waits in the ledger, or has ended while we looked.
+            stored, state, live = await self._find(task_id, principal)
+            if state.is_final:
+                return stored
+            if live is None:
+                self._resume(stored)
+                live = self._live.get(task_id)
+        if live is None:
+            return None
+        try:
+            return await asyncio.wait_for(asyncio.shield(_ended(live)), timeout_s)
+        except TimeoutError:
+            return None
+
+    async def cancel(self, task_id: str, principal: Principal) -> None:
+        """End a task without a result. A servable that is already running is not interrupted.
+
+        Raises
+        ------
+        ConflictError
+            It has ended.
+        """
+        stored, state, live = await self._find(task_id, principal)
+        if not state.is_final:
+            if live is None or self._live.get(task_id) is not live:
+                self._resume(stored)
+                live = self._live[task_id]
+            attempts = 0
+            if live.work is not None:
+                attempts = live.work.attempts
+                live.work.cancelled = True
+            self._record(live, TaskState.cancelled, Outcome(ok=False, error=CANCELLED), attempts=attempts)
+            state = (await asyncio.shield(_ended(live))).state
+            if state is TaskState.cancelled:
+                return
+        raise ConflictError(
+            f"Task {task_id} cannot be cancelled: it has {state.name}.", remedy="Ask for its result instead."
+        )
+
+    # -- keeping -------------------------------------------------------------------------------------------
+
+    def remove_expired(self) -> None:
+        """Remove expired tasks with their files; blocks."""
+        while removed := self._ledger.remove_expired(time.time(), SWEEP_PAGE):
+            for task in removed:
+                if task.input_path is not None or task.result_path is not None:
+                    self._spool.remove(task.id)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+def _stored(new: NewTask, record: FinalRecord) -> StoredTask:
+    return StoredTask(
+        **{name: getattr(new, name) for name in NewTask.__slots__},
+        state=record.state,
+        attempts=record.attempts,
+        result=record.result,
+        result_path=record.result_path,
+        error=record.error,
+        finished_at=record.finished_at,
+        result_seq=record.result_seq,
+        timings=timings.unpack(record.timings),
+        expires_at=record.expires_at,
+    )
+
+
+def _ended(live: LiveTask) -> asyncio.Future[StoredTask]:
+    if live.ended is None:
+        live.ended = asyncio.get_running_loop().create_future()
+    return live.ended
+
+
+def _answer(ended: asyncio.Future[StoredTask] | None, stored: StoredTask) -> None:
+    if ended is not None and not ended.done():
+        ended.set_result(stored)
+
+
+def _fail(ended: asyncio.Future[Any] | None, error: Exception) -> None:
+    if ended is not None and not ended.done():
+        ended.set_exception(error)
+
+
+def _check_owner(stored: StoredTask, principal: Principal) -> None:
+    if stored.user_id != principal.id and not principal.is_admin:
+        raise ConcealedError(
+            f"There is no task {stored.id!r}.", remedy="A task can be seen by the user who submitted it."
+        )
+
+
+def _check_same(known: NewTask | StoredTask, submission: Submission) -> None:
+    """Refuse an id that is taken by another user or another call."""
+    mine = known.user_id == submission.user_id
+    if not mine or (known.digest, known.method) != (submission.call.digest, submission.call.method):
+        raise ConflictError(
+            f"The task id {submission.id} (Idempotency-Key) was used before, for another call.",
+            remedy="Make a new UUID for each call; send the same one only to repeat the same request.",
+        )

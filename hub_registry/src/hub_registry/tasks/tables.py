@@ -1,0 +1,65 @@
+"""The ledger's table."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+from hub_registry.database import metadata
+
+tasks = Table(
+    "tasks",
+    metadata,
+    # Order of acceptance. SQLite makes it the row's own number, so inserts append.
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("user_id", String(36), nullable=False),
+    Column("group_id", String(36)),
+    Column("servable", String(160), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("method", String(128), nullable=False),
+    Column("environment", String(64), nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("attempts", SmallInteger, nullable=False),
+    Column("is_json", Boolean, nullable=False),
+    Column("input", LargeBinary),
+    Column("input_path", Text),
+    Column("result", LargeBinary),
+    Column("result_path", Text),
+    Column("error", Text),
+    Column("submitted_at", Double, nullable=False),
+    Column("finished_at", Double),
+    # Order of recording, by which a stream of results is resumed.
+    Column("result_seq", BigInteger),
+    Column("timings", LargeBinary),
+    Column("expires_at", Double),
+    # What a restart has to run, and nothing else, is in this index.
+    Index(
+        "ix_tasks_unfinished",
+        "environment",
+        "seq",
+        sqlite_where=text("state < 3"),
+        postgresql_where=text("state < 3"),
+    ),
+    Index(
+        "ix_tasks_group",
+        "group_id",
+        "result_seq",
+        sqlite_where=text("group_id IS NOT NULL"),
+        postgresql_where=text("group_id IS NOT NULL"),
+    ),
+    Index("ix_tasks_user", "user_id", "seq"),
+)

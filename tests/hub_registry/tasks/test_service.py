@@ -1,0 +1,277 @@
+"""One final record per accepted task, whatever happens in between."""
+
+import asyncio
+import uuid
+
+import pytest
+from bench import ADA, BOB, ROOT, Bench, make_call, submission
+
+from hub_registry.errors import ConflictError, NotFoundError
+from hub_registry.fabrics.errors import EndpointStartError, WorkerLostError
+from hub_registry.tasks import backlog
+from hub_registry.tasks.interface import TaskState
+
+
+async def test_a_task_is_answered_with_what_the_ledger_keeps(bench: Bench) -> None:
+    task = submission(b"hello")
+    ended = bench.tasks.run(task)
+    await (await bench.fabric.endpoint()).answer()
+    answer = await ended
+    assert (answer.state, answer.result) == (TaskState.succeeded, b"hello")
+    assert bench.ledger.find(task.id) == answer
+
+
+async def test_a_submitted_task_is_durable_before_it_is_confirmed(bench: Bench) -> None:
+    task = submission()
+    await bench.tasks.submit([task])
+    stored = bench.ledger.find(task.id)
+    assert stored is not None
+    assert stored.state is TaskState.submitted
+    assert stored.input == task.data
+
+
+async def test_every_accepted_task_survives_a_crash_and_ends_once(bench: Bench) -> None:
+    batch = [submission() for _ in range(50)]
+    await bench.tasks.submit(batch)
+    first = await (await bench.fabric.endpoint()).answer()
+    ended = await bench.tasks.wait(first[0], ADA, 10)
+    assert ended is not None
+
+    again = await bench.restart()
+    unfinished = {task.id for task in batch} - set(first)
+    answered: list[str] = []
+    endpoint = await again.fabric.endpoint()
+    while len(answered) < len(unfinished):
+        answered += await endpoint.answer()
+    assert sorted(answered) == sorted(unfinished), "what was recorded is not run again, the rest is, once"
+    for task in batch:
+        stored = await again.tasks.wait(task.id, ADA, 10)
+        assert stored is not None
+        assert stored.result == task.data
+    await again.crash()
+
+
+async def test_the_first_record_wins(bench: Bench) -> None:
+    task = submission(b"first")
+    await bench.tasks.submit([task])
+    endpoint = await bench.fabric.endpoint()
+    late = await endpoint.take()
+    await bench.tasks.cancel(task.id, ADA)
+    endpoint.batches.append(late)
+    await endpoint.answer()  # the worker answers after all
+    stored = await bench.tasks.wait(task.id, ADA, 10)
+    assert stored is not None
+    assert stored.state is TaskState.cancelled
+    with pytest.raises(ConflictError, match="cancelled"):
+        await bench.tasks.cancel(task.id, ADA)
+
+
+async def test_the_same_request_sent_twice_is_one_task(bench: Bench) -> None:
+    task = submission()
+    one, two = bench.tasks.run(task), bench.tasks.run(task)
+    endpoint = await bench.fabric.endpoint()
+    await endpoint.answer()
+    assert await one is await two
+    # And again once it has ended, when only the ledger knows it: the recorded answer is given.
+    three = bench.tasks.run(submission(b"another input", task_id=task.id))
+    assert (await asyncio.wait_for(three, 10)).result == task.data
+
+
+async def test_a_request_repeated_after_a_crash_joins_the_task_of_before(bench: Bench) -> None:
+    task = submission()
+    await bench.tasks.submit([task])
+    again = await bench.restart()
+    ended = again.tasks.run(task)
+    endpoint = await again.fabric.endpoint()
+    await endpoint.answer()
+    assert (await asyncio.wait_for(ended, 10)).result == task.data
+    assert len(again.ledger.page(user_id=None, state=None, servable=None, before=2**62, limit=10)) == 1
+    await again.crash()
+
+
+async def test_an_id_cannot_be_used_for_another_call_or_by_another_user(bench: Bench) -> None:
+    task = submission()
+    await bench.tasks.submit([task])
+    for other in (submission(task_id=task.id, user=BOB), submission(task_id=task.id, call=make_call("d2"))):
+        with pytest.raises(ConflictError, match=task.id):
+            await bench.tasks.submit([other])
+        with pytest.raises(ConflictError, match=task.id):
+            await asyncio.wait_for(bench.tasks.run(other), 10)
+    endpoint = await bench.fabric.endpoint()
+    await endpoint.answer()
+    await bench.tasks.wait(task.id, ADA, 10)
+    with pytest.raises(ConflictError, match=task.id):  # now only the ledger knows it
+        await asyncio.wait_for(bench.tasks.run(submission(task_id=task.id, user=BOB)), 10)
+
+
+async def test_somebody_else_s_task_does_not_exist(bench: Bench) -> None:
+    task = submission()
+    await bench.tasks.submit([task])
+    for ask in (
+        bench.tasks.look(task.id, BOB),
+        bench.tasks.wait(task.id, BOB, 1),
+        bench.tasks.cancel(task.id, BOB),
+    ):
+        with pytest.raises(NotFoundError):
+            await ask
+    assert (await bench.tasks.look(task.id, ROOT))[0].id == task.id
+    assert await bench.tasks.page(BOB, state=None, servable=None, before=None, limit=10) == []
+
+
+async def test_a_lost_endpoint_s_tasks_run_on_the_next_one(bench: Bench) -> None:
+    task = submission()
+    ended = bench.tasks.run(task)
+    first = await bench.fabric.endpoint()
+    await asyncio.wait_for(first.arrived.wait(), 10)
+    bench.fabric.opened.clear()
+    first.lose()
+    second = await bench.fabric.endpoint()
+    assert second is not first
+    await second.answer()
+    assert (await ended).attempts == 2
+
+
+async def test_an_input_that_kills_its_worker_fails_alone(bench: Bench) -> None:
+    bench.fabric.workers = 1
+    warm = bench.tasks.run(submission())
+    endpoint = await bench.fabric.endpoint()
+    await endpoint.answer()  # teaches the router that these events are quick and go together
+    await warm
+    holding = bench.tasks.run(submission())
+    _, release = await endpoint.take()
+    batch = [submission(b"good"), submission(b"deadly"), submission(b"good")]
+    ends = [bench.tasks.run(task) for task in batch]
+    release(WorkerLostError("died"))
+    # Everything of a lost batch is run alone; each in turn, the deadly one dying twice more.
+    while not all(end.done() for end in [*ends, holding]):
+        request, done = await endpoint.take()
+        if any(event["data"] == b"deadly" for event in request["events"]):
+            done(WorkerLostError("died"))
+        else:
+            endpoint.batches.insert(0, (request, done))
+            await endpoint.answer()
+        await asyncio.sleep(0)
+        if not endpoint.batches:
+            await asyncio.wait([*ends, holding], timeout=0.05, return_when=asyncio.ALL_COMPLETED)
+    states = [(await end).state for end in ends]
+    assert states == [TaskState.succeeded, TaskState.failed, TaskState.succeeded]
+    error = (await ends[1]).error
+    assert error is not None
+    assert error["kind"] == "worker-lost"
+
+
+async def test_an_endpoint_that_cannot_be_opened_fails_its_tasks_with_the_reason(bench: Bench) -> None:
+    bench.fabric.fail_with = [
+        EndpointStartError("no room on the node"),
+        EndpointStartError("no room on the node"),
+    ]
+    ended = await asyncio.wait_for(bench.tasks.run(submission()), 10)
+    assert ended.state is TaskState.failed
+    assert ended.error is not None
+    assert "no room on the node" in ended.error["message"]
+
+
+async def test_a_large_backlog_waits_in_the_ledger_and_runs_in_order(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "HIGH_WATER", 20)
+    monkeypatch.setattr(backlog, "LOW_WATER", 10)
+    monkeypatch.setattr(backlog, "PAGE", 7)
+    bench.fabric.workers = 1
+    batches = [[submission(f"{i}.{j}".encode()) for j in range(25)] for i in range(4)]
+    for batch in batches:
+        await bench.tasks.submit(batch)
+    assert bench.router.waiting("e1") < 40, "the rest is not in memory"
+    endpoint = await bench.fabric.endpoint()
+    answered: list[str] = []
+    while len(answered) < 100:
+        answered += await endpoint.answer()
+    assert answered == [task.id for batch in batches for task in batch]
+    for batch in batches:
+        last = await bench.tasks.wait(batch[-1].id, ADA, 10)
+        assert last is not None
+
+
+async def test_results_of_a_group_stream_as_they_are_recorded_and_resume(bench: Bench) -> None:
+    group = str(uuid.uuid4())
+    early = [submission(group=group) for _ in range(3)]
+    await bench.tasks.submit(early)
+    endpoint = await bench.fabric.endpoint()
+    for _ in early:
+        await endpoint.answer()
+    for task in early:
+        await bench.tasks.wait(task.id, ADA, 10)
+
+    stream = bench.tasks.groups.results(group, after=0, idle_s=10)
+    page = await anext(stream)
+    assert {task.id for task in page} == {task.id for task in early}
+    late = submission(group=group)
+    await bench.tasks.submit([late])
+    waiting = asyncio.ensure_future(anext(stream))
+    await endpoint.answer()
+    assert [task.id for task in await asyncio.wait_for(waiting, 10)] == [late.id]
+    await stream.aclose()
+
+    seen = page[1].result_seq
+    assert seen is not None
+    resumed = bench.tasks.groups.results(group, after=seen, idle_s=10)
+    assert [task.id for task in await anext(resumed)] == [page[2].id, late.id]
+    await resumed.aclose()
+
+
+async def test_a_stream_without_results_gives_signs_of_life(bench: Bench) -> None:
+    stream = bench.tasks.groups.results(str(uuid.uuid4()), after=0, idle_s=0.01)
+    assert await anext(stream) == []
+    assert await anext(stream) == []
+    await stream.aclose()
+
+
+async def test_expired_tasks_are_removed_with_their_files(bench: Bench) -> None:
+    path = bench.spool.directory / "in"
+    task = submission(path=str(path))
+    (bench.spool.directory / f"{task.id}.in").write_bytes(b"large")
+    bench.tasks._result_ttl_s = -1.0
+    ended = bench.tasks.run(task)
+    endpoint = await bench.fabric.endpoint()
+    await endpoint.answer()
+    await ended
+    bench.tasks.remove_expired()
+    assert bench.ledger.find(task.id) is None
+    assert list(bench.spool.directory.iterdir()) == []
+
+
+async def test_an_answer_that_cannot_be_read_fails_its_tasks(bench: Bench) -> None:
+    ended = bench.tasks.run(submission())
+    endpoint = await bench.fabric.endpoint()
+    _, done = await endpoint.take()
+    done(b"not msgpack")
+    stored = await ended
+    assert stored.state is TaskState.failed
+    assert stored.error is not None
+    assert "cannot be read" in stored.error["message"]
+
+
+async def test_a_worker_cannot_name_any_file_as_its_result(bench: Bench) -> None:
+    import time
+
+    import msgpack
+
+    ended = bench.tasks.run(submission())
+    endpoint = await bench.fabric.endpoint()
+    request, done = await endpoint.take()
+    result = {
+        "id": request["events"][0]["id"],
+        "ok": True,
+        "data": None,
+        "path": "/etc/passwd",
+        "error": None,
+        "ns": {},
+    }
+    done(
+        msgpack.packb(
+            {"v": 1, "results": [result], "t0": time.time(), "t1": time.time(), "pid": 1, "host": "h"}
+        )
+    )
+    stored = await ended
+    assert stored.state is TaskState.failed
+    assert stored.result_path is None

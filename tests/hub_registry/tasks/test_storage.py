@@ -1,0 +1,153 @@
+"""The ledger on SQLite: what is confirmed is on disk, and a final record is written once."""
+
+import asyncio
+import sqlite3
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from bench import Bench
+
+from hub_registry.errors import StorageFullError
+from hub_registry.tasks.interface import FinalRecord, NewTask, TaskState
+
+
+def new_task(seq: int, group: str | None = None) -> NewTask:
+    return NewTask(
+        seq=seq, id=str(uuid.uuid4()), user_id="ada", group_id=group, servable="ada/model", version="1",
+        digest="d", method="run", environment="e", is_json=False, input=b"x", input_path=None,
+        submitted_at=time.time(),
+    )  # fmt: skip
+
+
+def final(task: NewTask, result: bytes = b"r", expires_at: float = 0.0) -> FinalRecord:
+    return FinalRecord(
+        seq=task.seq, id=task.id, state=TaskState.succeeded, attempts=1, result=result, result_path=None,
+        error=None, finished_at=time.time(), result_seq=task.seq + 1_000_000, timings=b"\x80",
+        expires_at=expires_at,
+    )  # fmt: skip
+
+
+async def accept(bench: Bench, *tasks: NewTask) -> frozenset[str]:
+    answer: asyncio.Future[frozenset[str] | Exception] = asyncio.get_running_loop().create_future()
+    bench.ledger.accept(tasks, answer.set_result)
+    result = await asyncio.wait_for(answer, 10)
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+async def finish(bench: Bench, record: FinalRecord) -> bool:
+    answer: asyncio.Future[bool | Exception] = asyncio.get_running_loop().create_future()
+    bench.ledger.finish(record, answer.set_result)
+    result = await asyncio.wait_for(answer, 10)
+    assert isinstance(result, bool)
+    return result
+
+
+async def test_what_is_confirmed_is_on_disk(bench: Bench) -> None:
+    task = new_task(1)
+    await accept(bench, task)
+    other = sqlite3.connect(bench.directory / "hub.sqlite")
+    assert other.execute("SELECT id, input FROM tasks").fetchall() == [(task.id, b"x")]
+    other.close()
+
+
+async def test_known_ids_are_told_apart_from_new_ones(bench: Bench) -> None:
+    first, second = new_task(1), new_task(2)
+    assert await accept(bench, first) == frozenset()
+    again = NewTask(**{name: getattr(first, name) for name in NewTask.__slots__} | {"seq": 3})
+    assert await accept(bench, again, second) == {first.id}
+    stored = bench.ledger.find(first.id)
+    assert stored is not None
+    assert stored.seq == 1
+
+
+async def test_only_the_first_final_record_is_written(bench: Bench) -> None:
+    task = new_task(1)
+    await accept(bench, task)
+    assert await finish(bench, final(task, b"one")) is True
+    late = FinalRecord(
+        **{n: getattr(final(task, b"two"), n) for n in FinalRecord.__slots__} | {"result_seq": 7}
+    )
+    assert await finish(bench, late) is False
+    stored = bench.ledger.find(task.id)
+    assert stored is not None
+    assert stored.result == b"one"
+
+
+async def test_a_full_disk_refuses_new_tasks_and_keeps_final_records_for_later(bench: Bench) -> None:
+    task = new_task(1)
+    await accept(bench, task)
+    with bench.database.read() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        bench.database.close()
+
+    def limit(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute(f"PRAGMA max_page_count={pages}")
+
+    from sqlalchemy import event
+
+    event.listen(bench.database.engine, "connect", limit)
+    bench.database.close()
+    big = NewTask(**{n: getattr(new_task(2), n) for n in NewTask.__slots__} | {"input": b"x" * 100_000})
+    with pytest.raises(StorageFullError, match="no room"):
+        await accept(bench, big)
+    assert bench.ledger.find(big.id) is None
+
+    answer: asyncio.Future[bool | Exception] = asyncio.get_running_loop().create_future()
+    bench.ledger.finish(final(task, b"y" * 100_000), answer.set_result)
+    assert isinstance(await asyncio.wait_for(answer, 10), StorageFullError)
+    event.remove(bench.database.engine, "connect", limit)
+    bench.database.close()
+    for _ in range(200):
+        stored = bench.ledger.find(task.id)
+        if stored is not None and stored.state.is_final:
+            break
+        await asyncio.sleep(0.05)
+    assert stored is not None
+    assert stored.result == b"y" * 100_000
+
+
+async def test_running_is_noted_only_for_tasks_that_take_a_while(bench: Bench) -> None:
+    quick, slow = new_task(1), new_task(2)
+    await accept(bench, quick, slow)
+    bench.ledger.mark_running([1, 2])
+    await finish(bench, final(quick))
+    for _ in range(200):
+        stored = bench.ledger.find(slow.id)
+        assert stored is not None
+        if stored.state is TaskState.running:
+            break
+        await asyncio.sleep(0.02)
+    assert stored.state is TaskState.running
+    ended = bench.ledger.find(quick.id)
+    assert ended is not None
+    assert ended.state is TaskState.succeeded
+
+
+async def test_stopping_writes_what_is_queued(tmp_path: Path) -> None:
+    made = Bench(tmp_path)
+    tasks = [new_task(seq) for seq in range(1, 200)]
+    for task in tasks:
+        made.ledger.accept([task], lambda known: None)
+        made.ledger.finish(final(task), lambda first: None)
+    await asyncio.to_thread(made.ledger.stop)
+    states = {
+        task.state
+        for task in made.ledger.page(user_id=None, state=None, servable=None, before=2**62, limit=500)
+    }
+    assert states == {TaskState.succeeded}
+    made.database.close()
+
+
+async def test_unfinished_and_expired_are_found(bench: Bench) -> None:
+    tasks = [new_task(seq) for seq in range(1, 6)]
+    await accept(bench, *tasks)
+    await finish(bench, final(tasks[0], expires_at=time.time() - 1))
+    await finish(bench, final(tasks[1], expires_at=time.time() + 100))
+    assert bench.ledger.unfinished_environments() == ["e"]
+    assert [task.seq for task in bench.ledger.unfinished("e", after=3, limit=10)] == [4, 5]
+    assert [task.seq for task in bench.ledger.remove_expired(time.time(), 10)] == [1]
+    assert bench.ledger.find(tasks[0].id) is None
