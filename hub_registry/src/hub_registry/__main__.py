@@ -7,6 +7,7 @@ document of the REST API. Options are made from `hub_registry.settings.Settings`
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 import types
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def serve(arguments: dict[str, Any]) -> None:
     """Run the hub until it is told to stop."""
     settings = Settings.load(**arguments)
+    gc.disable()  # until the hub is ready: loading makes much and drops little
     # Imported here, with all of FastAPI behind it, so that help and mistakes answer at once.
     from hub_registry import logs
 

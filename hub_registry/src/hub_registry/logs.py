@@ -20,7 +20,16 @@ MAX_FILE_BYTES = 10 * 1024**2
 KEPT_FILES = 5
 
 #: Libraries whose every step is of no interest in a hub's log.
-QUIET = ("parsl", "globus_compute_endpoint", "globus_compute_sdk", "alembic", "asyncio", "fsspec", "urllib3")
+QUIET = (
+    "uvicorn",
+    "parsl",
+    "globus_compute_endpoint",
+    "globus_compute_sdk",
+    "alembic",
+    "asyncio",
+    "fsspec",
+    "urllib3",
+)
 
 
 def add_request(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -87,7 +87,7 @@ class RequestMiddleware:
             self._access_log.add(
                 scope["method"],
                 scope["path"],
-                getattr(scope.get("route"), "path", "(no route)"),
+                _route_of(scope),
                 status or CLIENT_CLOSED,
                 time.perf_counter() - began,
             )
@@ -154,6 +154,12 @@ class BodyLimitMiddleware:
             return message
 
         await self._app(scope, counted_receive, send)
+
+
+def _route_of(scope: Scope) -> str:
+    """The template of the path, or the name of a plain handler: few different ones, unlike paths."""
+    route, endpoint = scope.get("route"), scope.get("endpoint")
+    return getattr(route, "path", None) or getattr(endpoint, "__qualname__", "(no route)")
 
 
 def _request_id(scope: Scope) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from types import FrameType
 
 import structlog
 import uvicorn
+from sqlalchemy.exc import DBAPIError
 
 from hub_registry import __version__
 from hub_registry.app import create_app
@@ -65,6 +67,11 @@ def serve(settings: Settings) -> None:
         _Server(config, app.state.hub, url_of(settings, listener)).run(sockets=[listener])
     except _Stopped:
         logger.info("hub ended by a signal")
+    except (OSError, DBAPIError) as error:
+        logger.exception("the hub cannot go on")
+        raise ConfigurationError(
+            f"The hub cannot go on: {error}.", remedy="Look at the disk, the database and the hub's log."
+        ) from error
     finally:
         listener.close()
 
@@ -123,21 +130,32 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._hub = hub
         self._url = url
+        self._deadline: threading.Timer | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         # Before uvicorn's own way through the lifespan, which would log an error and keep it to itself.
         await self._hub.start()
-        await super().startup(sockets=sockets)
-        _write_ready_file(self._hub.settings.ready_file, self._url)
+        try:
+            await super().startup(sockets=sockets)
+            _write_ready_file(self._hub.settings.ready_file, self._url)
+        except BaseException:
+            await self._hub.stop()
+            raise
+        # What has been loaded so far stays: the collector need not look at it again and again.
+        gc.freeze()
+        gc.enable()
         logger.info("hub ready", url=self._url)
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self._deadline is None:
+            # Once for open requests, once for the services, and a little for the rest.
+            self._deadline = threading.Timer(2 * self._hub.settings.drain_s + 5, _give_up)
+            self._deadline.daemon = True
+            self._deadline.start()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        settings = self._hub.settings
-        settings.ready_file.unlink(missing_ok=True)
-        # Once for open requests, once for the services, and a little for the rest.
-        deadline = threading.Timer(2 * settings.drain_s + 5, _give_up)
-        deadline.daemon = True
-        deadline.start()
+        self._hub.settings.ready_file.unlink(missing_ok=True)
         self._hub.drain()
         await super().shutdown(sockets=sockets)
         await self._hub.stop()

@@ -130,9 +130,10 @@ def list_users(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> UserPage:
     """List users by name. Administrators only."""
-    users = accounts.list_users(by=caller, after=after, limit=limit)
+    users = accounts.list_users(by=caller, after=after, limit=limit + 1)  # one more tells if there is more
+    page = users[:limit]
     return UserPage(
-        users=[_user_view(user) for user in users], next=users[-1].name if len(users) == limit else None
+        users=[_user_view(user) for user in page], next=page[-1].name if len(users) > limit else None
     )
 
 

@@ -56,10 +56,13 @@ def list_audit_records(
     """List audit records, newest first. Administrators only."""
     Accounts.require_admin(caller, "read the audit")
     audit: Audit = request.app.state.hub.audit
-    records = audit.list_records(before=before, limit=limit, actor=actor, tag_prefix=tag, outcome=outcome)
+    records = audit.list_records(
+        before=before, limit=limit + 1, actor=actor, tag_prefix=tag, outcome=outcome
+    )  # one more tells if there is more
+    page = records[:limit]
     return AuditPage(
-        records=[AuditRecordView.model_validate(vars(record)) for record in records],
-        next=records[-1].id if len(records) == limit else None,
+        records=[AuditRecordView.model_validate(vars(record)) for record in page],
+        next=page[-1].id if len(records) > limit else None,
     )
 
 

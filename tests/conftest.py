@@ -1,0 +1,54 @@
+"""What all tests share: a hub in a process, and services that a machine may lack."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# Test modules are imported one by one (--import-mode=importlib); this makes `import hub_process` work in
+# any of them.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from hub_process import HubProcess
+from services import missing
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose services are not there, or fail it under DLHUB_REQUIRE_SERVICES=1."""
+    for marker in item.iter_markers("service"):
+        for name in marker.args:
+            reason = missing(name)
+            if reason is None:
+                continue
+            if os.environ.get("DLHUB_REQUIRE_SERVICES") == "1":
+                pytest.fail(f"needs {name}: {reason}", pytrace=False)
+            pytest.skip(f"needs {name}: {reason}")
+
+
+@pytest.fixture
+def start_hub(tmp_path: Path) -> Iterator[Callable[..., HubProcess]]:
+    """Starts hubs: ``start_hub(*serve_arguments, name="hub", env={}, wait=True)``; all end with the test."""
+    started: list[HubProcess] = []
+
+    def start(
+        *arguments: str, name: str = "hub", env: dict[str, str] | None = None, wait: bool = True
+    ) -> HubProcess:
+        hub = HubProcess(tmp_path / name, *arguments, env=env)
+        hub.launch()
+        started.append(hub)
+        return hub.wait_ready() if wait else hub
+
+    yield start
+    for hub in started:
+        hub.stop()
+
+
+@pytest.fixture
+def hub_process(start_hub: Callable[..., HubProcess]) -> HubProcess:
+    """A hub that is ready, with nothing in it but its administrator."""
+    return start_hub()

@@ -1,0 +1,95 @@
+"""A hub's parts over a real database, and a hub in this process behind an HTTP client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+
+from hub_registry.accounts.interface import Principal
+from hub_registry.accounts.service import Accounts
+from hub_registry.accounts.storage import SqlAccountsStore
+from hub_registry.app import create_app
+from hub_registry.audit.service import Audit
+from hub_registry.audit.storage import SqlAuditStore
+from hub_registry.database import Database
+from hub_registry.hub import Hub
+from hub_registry.settings import ENV_PREFIX, Settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.startswith(ENV_PREFIX)]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Of a hub with a data directory of its own and the administrator 'admin'."""
+    return Settings.load(data_dir=tmp_path / "hub", port=0, admin_name="admin", min_free_bytes=0)
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    """An empty database with every table."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database(settings.database_url)
+    database.upgrade()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def audit(database: Database) -> Audit:
+    """The audit over `database`."""
+    return Audit(SqlAuditStore(database))
+
+
+@pytest.fixture
+def accounts(database: Database, audit: Audit) -> Accounts:
+    """The accounts over `database`, without any user."""
+    return Accounts(SqlAccountsStore(database), audit)
+
+
+@dataclass(frozen=True)
+class Api:
+    """A hub in this process, and a client that is its administrator."""
+
+    client: httpx.AsyncClient
+    hub: Hub
+    app: FastAPI
+    admin: Principal
+
+    def token_of(self, name: str, role: str = "user") -> str:
+        """A token of a user who is made where there is none."""
+        if name not in [user.name for user in self.hub.accounts.list_users(by=self.admin, limit=1000)]:
+            self.hub.accounts.create_user(name, role, by=self.admin)
+        return self.hub.accounts.create_token(name, "test", by=self.admin).token
+
+    def as_user(self, name: str) -> dict[str, str]:
+        """Headers that make a request come from a user, who is made where there is none."""
+        return {"Authorization": f"Bearer {self.token_of(name)}"}
+
+
+@pytest_asyncio.fixture
+async def api(settings: Settings) -> AsyncIterator[Api]:
+    """The whole application, started, behind ASGI; addresses are relative to ``/api/v1/``."""
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        hub: Hub = app.state.hub
+        token = hub.accounts.create_token_as_operator("admin", "test").token
+        admin = hub.accounts.authenticate(f"Bearer {token}")
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("203.0.113.7", 4711))
+        async with httpx.AsyncClient(
+            transport=transport,
+            base_url="http://hub/api/v1/",
+            headers={"Authorization": f"Bearer {token}"},
+        ) as client:
+            yield Api(client, hub, app, admin)
