@@ -35,10 +35,16 @@ def _revision(database: Database) -> str:
         return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
 
 
+def _is_ordinary(name: str | None, kind: str, _parents: object) -> bool:
+    # The full-text index is a virtual table with tables of its own, none of which SQLAlchemy describes.
+    return kind != "table" or not str(name).startswith("search_text")
+
+
 def test_the_migrations_make_what_the_tables_say(empty: Database) -> None:
     empty.upgrade()
     with empty.read() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        options = {"compare_type": True, "include_name": _is_ordinary}
+        context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, schema.metadata) == []
 
 

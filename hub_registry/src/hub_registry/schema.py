@@ -5,5 +5,19 @@ from __future__ import annotations
 from hub_registry.accounts import tables as accounts
 from hub_registry.audit import tables as audit
 from hub_registry.database import metadata
+from hub_registry.environments import tables as environments
+from hub_registry.publications import tables as publications
+from hub_registry.search import tables as search
+from hub_registry.servables import tables as servables
+from hub_registry.storage import tables as storage
 
-__all__ = ["accounts", "audit", "metadata"]
+__all__ = [
+    "accounts",
+    "audit",
+    "environments",
+    "metadata",
+    "publications",
+    "search",
+    "servables",
+    "storage",
+]
