@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import queue
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dlhub_sdk import requests
 from dlhub_sdk.errors import DLHubError
@@ -19,7 +19,7 @@ from home_run import codec
 if TYPE_CHECKING:
     from dlhub_sdk.client import DLHubClient
 
-__all__ = ["MAX_BATCH_BYTES", "WINDOW_CHUNKS", "Mapper", "Pull"]
+__all__ = ["MAX_BATCH_BYTES", "WINDOW_CHUNKS", "Mapper", "Pull", "read_arrival", "reveal"]
 
 #: Chunks under way or waiting to be fetched by the caller: what bounds the memory.
 WINDOW_CHUNKS = 4
@@ -27,28 +27,33 @@ WINDOW_CHUNKS = 4
 MAX_BATCH_BYTES = 8 << 20
 
 
-class Pull:
-    """Takes encoded inputs from an iterable, a batch at a time. Shared by both clients."""
+_T = TypeVar("_T")
 
-    def __init__(self, encoded: Iterable[bytes], chunk: int) -> None:
-        self._encoded = iter(encoded)
+
+class Pull(Generic[_T]):
+    """Takes items from an iterable, a batch at a time, within a window. Shared by both clients."""
+
+    def __init__(self, items: Iterable[_T], chunk: int, size_of: Callable[[_T], int]) -> None:
+        self._items = iter(items)
         self._chunk = chunk
+        self._size_of = size_of
         self.taken = 0
         self.exhausted = False
 
-    def batch(self) -> list[bytes]:
+    def batch(self) -> list[_T]:
         """Return the next batch; an empty one at the end."""
-        events: list[bytes] = []
+        batch: list[_T] = []
         size = 0
-        while len(events) < self._chunk and size < MAX_BATCH_BYTES:
-            event = next(self._encoded, None)
-            if event is None:
+        while len(batch) < self._chunk and size < MAX_BATCH_BYTES:
+            try:
+                item = next(self._items)
+            except StopIteration:
                 self.exhausted = True
                 break
-            events.append(event)
-            size += len(event)
-        self.taken += len(events)
-        return events
+            batch.append(item)
+            size += self._size_of(item)
+        self.taken += len(batch)
+        return batch
 
     def has_room(self, given: int) -> bool:
         """Return whether another batch fits into the window when `given` results have been taken out."""
@@ -78,7 +83,7 @@ class Mapper:
         self, inputs: Iterable[Any], chunk: int, ordered: bool, return_exceptions: bool, progress: bool
     ) -> Iterator[Any]:
         """Yield one result for each input."""
-        pull = Pull(map(self._encode, inputs), chunk)
+        pull = Pull(map(self._encode, inputs), chunk, len)
         total = len(inputs) if isinstance(inputs, Sized) else None
         early: dict[int, Any] = {}
         given = ended = 0
@@ -96,7 +101,7 @@ class Mapper:
                     ready = given if ordered else index
                     while ready in early:
                         given += 1
-                        yield _raised(early.pop(ready), return_exceptions)
+                        yield reveal(early.pop(ready), return_exceptions)
                         ready = given if ordered else -1
         finally:
             for task_id in self._under_way.values():
@@ -131,17 +136,7 @@ class Mapper:
     def _next(self) -> tuple[int, Any]:
         index, task_id, news = self._arrived.get()
         self._under_way.pop(index, None)
-        try:
-            if isinstance(news, DLHubError):
-                raise news
-            if not news.body:
-                raise without_result(news.state, task_id)
-            outcome = decode_outcome(news.body, allow_pickle=self._client.allow_pickle)
-            return index, settle(outcome, False, servable=self._name, task_id=task_id)
-        except DLHubError as exc:
-            if hasattr(exc, "add_note"):  # Python 3.11
-                exc.add_note(f"It was input number {index} (from 0) of a map.")
-            return index, _Failed(exc)
+        return index, read_arrival(news, task_id, index, self._name, self._client.allow_pickle)
 
 
 class _Failed:
@@ -151,7 +146,25 @@ class _Failed:
         self.error = error
 
 
-def _raised(result: Any, return_exceptions: bool) -> Any:
+def read_arrival(
+    news: Arrival | DLHubError, task_id: str, index: int, servable: str, allow_pickle: bool
+) -> Any:
+    """Decode what arrived for the input of number `index`; give it to `reveal` when it is its turn."""
+    try:
+        if isinstance(news, DLHubError):
+            raise news
+        if not news.body:
+            raise without_result(news.state, task_id)
+        outcome = decode_outcome(news.body, allow_pickle=allow_pickle)
+        return settle(outcome, False, servable=servable, task_id=task_id)
+    except DLHubError as exc:
+        if hasattr(exc, "add_note"):  # Python 3.11
+            exc.add_note(f"It was input number {index} (from 0) of a map.")
+        return _Failed(exc)
+
+
+def reveal(result: Any, return_exceptions: bool) -> Any:
+    """Return what `read_arrival` decoded, or raise it."""
     if not isinstance(result, _Failed):
         return result
     if return_exceptions:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Account", "LogLine", "PublicationRecord", "TaskRecord", "Timing"]
+__all__ = ["Account", "LogLine", "PublicationRecord", "TaskRecord", "Timing", "task_status"]
 
 _TASK_ENDED = ("succeeded", "failed", "cancelled")
 
@@ -69,6 +69,13 @@ class TaskRecord:
     def done(self) -> bool:
         """Whether the task has ended, in whatever way."""
         return self.state in _TASK_ENDED
+
+
+def task_status(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of a task in the words of Globus Compute, beside everything the hub said of it."""
+    state = task.get("state")
+    status = "success" if state == "succeeded" else state
+    return {**task, "task_id": task.get("id"), "pending": state not in _TASK_ENDED, "status": status}
 
 
 @dataclass(frozen=True)

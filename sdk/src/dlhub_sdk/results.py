@@ -11,6 +11,7 @@ from dlhub_sdk.errors import (
     TaskCancelledError,
     TaskError,
     TaskLostError,
+    TaskPendingError,
     UnencodableError,
 )
 from dlhub_sdk.remote_errors import task_error
@@ -109,6 +110,26 @@ def settle(outcome: Outcome, debug: bool, *, servable: str | None = None, task_i
     if debug:
         return outcome.value, {**metadata, "exc": error}
     raise error
+
+
+def finished(task_id: str, verbose: bool, response: Response, outcome: Outcome | None) -> Any:
+    """Return what `get_result` gives: ``(value, metadata)``, or ``((value, metadata), elapsed_ms)``.
+
+    Raises
+    ------
+    TaskPendingError
+        There is no outcome yet; the state is the first of ``args``, as in the old SDK.
+    ServableError
+        The servable failed, unless `verbose`.
+    """
+    if outcome is None:
+        state = response.headers.get("DLHub-Task-State", "pending")
+        error = TaskPendingError(f"Task {task_id} has no result yet: it is {state}.", task_id=task_id)
+        error.args = (state,)
+        raise error
+    if verbose:
+        return settle(outcome, True, task_id=task_id), outcome.elapsed_ms
+    return settle(outcome, False, task_id=task_id), outcome.metadata
 
 
 def without_result(state: str, task_id: str) -> TaskError:

@@ -13,14 +13,13 @@ from dlhub_sdk.errors import (
     DLHubError,
     InvalidInputError,
     InvalidRequestError,
-    TaskPendingError,
     UnencodableError,
     WaitTimeoutError,
 )
 from dlhub_sdk.futures import DLHubFuture
-from dlhub_sdk.records import TaskRecord
+from dlhub_sdk.records import TaskRecord, task_status
 from dlhub_sdk.requests import MAX_WAIT_S, Part
-from dlhub_sdk.results import Outcome, declared_object, encode_event, read_outcome, settle
+from dlhub_sdk.results import Outcome, declared_object, encode_event, finished, read_outcome, settle
 
 if TYPE_CHECKING:
     from dlhub_sdk.client import DLHubClient
@@ -190,14 +189,7 @@ class RunMethods(CatalogueMethods):
         request = requests.task_result(task_id, 0)
         response = self._transport.send(request)
         outcome = read_outcome(request, response, allow_pickle=self.allow_pickle)
-        if outcome is None:
-            state = response.headers.get("DLHub-Task-State") or self.get_task(task_id).state
-            pending = TaskPendingError(f"Task {task_id} has no result yet, it is {state}.", task_id=task_id)
-            pending.args = (state,)
-            raise pending
-        if verbose:
-            return settle(outcome, True, task_id=task_id), outcome.elapsed_ms
-        return settle(outcome, False, task_id=task_id), outcome.metadata
+        return finished(task_id, verbose, response, outcome)
 
     def get_task(self, task_id: str) -> TaskRecord:
         """Return what the hub recorded about a task, with timestamps and timings."""
@@ -212,11 +204,7 @@ class RunMethods(CatalogueMethods):
             ``status`` (``"success"``, ``"failed"``, or what it is doing), ``pending`` (bool),
             ``task_id``, and everything that the hub says of it, ``state`` among it.
         """
-        value = self._object(requests.task(task_id))
-        state = value.get("state")
-        pending = state not in ("succeeded", "failed", "cancelled")
-        status = "success" if state == "succeeded" else state
-        return {**value, "task_id": value.get("id", task_id), "pending": pending, "status": status}
+        return task_status(self._object(requests.task(task_id)))
 
     def cancel(self, task_id: str) -> None:
         """Ask the hub to end a task without a result.

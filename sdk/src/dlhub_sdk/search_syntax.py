@@ -20,7 +20,8 @@ _MAX_ALTERNATIVES = 64
 class Term(NamedTuple):
     """One condition: words anywhere in a document (`field` is None), or on one field.
 
-    ``op``: match (all words occur), exact, prefix, or range with a value ``[low, high]``.
+    ``op``: match (all words occur), exact, prefix, or range with bounds such as
+    ``{"gte": 2018, "lt": 2020}`` as the value.
     """
 
     field: str | None
@@ -56,8 +57,10 @@ def term(field: str | None, value: Any) -> Term:
     if not isinstance(value, str):
         return Term(field, value, "exact" if field else "match")
     text = value.strip()
-    if field and (bounds := _RANGE.fullmatch(text)):
-        return Term(field, [None if bound == "*" else _number(bound) for bound in bounds.groups()], "range")
+    if field and (found := _RANGE.fullmatch(text)):
+        opening, low, high, closing = found.groups()
+        bounds = {"gte" if opening == "[" else "gt": low, "lte" if closing == "]" else "lt": high}
+        return Term(field, {name: _number(bound) for name, bound in bounds.items() if bound != "*"}, "range")
     if len(text) > 1 and text[0] == text[-1] == '"':
         return Term(field, text[1:-1] if field else text)
     if field and text.endswith("*") and text != "*":
@@ -65,7 +68,7 @@ def term(field: str | None, value: Any) -> Term:
     return Term(field, text)
 
 
-_RANGE = re.compile(r"[\[{]\s*(\S+)\s+TO\s+(\S+?)\s*[\]}]")
+_RANGE = re.compile(r"([\[{])\s*(\S+)\s+TO\s+(\S+?)\s*([\]}])")
 _TOKEN = re.compile(
     r"""\s*(?:
         (?P<open>\() | (?P<close>\)) | (?P<joiner>AND\b|OR\b|NOT\b|&&|\|\||!|-(?=\S))

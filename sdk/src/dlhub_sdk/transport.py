@@ -34,7 +34,16 @@ from dlhub_sdk.errors import ConfigurationError, DLHubError, HubUnreachableError
 from dlhub_sdk.requests import Request
 from dlhub_sdk.responses import Response, error_from
 
-__all__ = ["AWAY", "BACKOFF_S", "CONNECT_TIMEOUT_S", "REPEATS", "HubStream", "Transport", "base_headers"]
+__all__ = [
+    "AWAY",
+    "BACKOFF_S",
+    "CONNECT_TIMEOUT_S",
+    "MAX_PAUSE_S",
+    "REPEATS",
+    "HubStream",
+    "Transport",
+    "base_headers",
+]
 
 CONNECT_TIMEOUT_S = 10.0
 #: How often a repeatable request is sent again, and the first pause. The pauses add up to 13 s:

@@ -19,17 +19,17 @@ from dlhub_sdk.group_stream import Arrival, GroupStreamParser
 from dlhub_sdk.responses import error_from
 from dlhub_sdk.transport import HubStream, Transport
 
-__all__ = ["Sink", "Watcher"]
+__all__ = ["PATIENCE_S", "PAUSES_S", "SILENCE_S", "Sink", "Watcher"]
 
 #: What is called, from a thread of the watcher, when a task has ended or can no longer be followed.
 Sink = Callable[[Arrival | DLHubError], None]
 
 #: The hub sends a sign of life every 10 s.
-_SILENCE_S = 35.0
+SILENCE_S = 35.0
 _IDLE_S = 60.0
-_PAUSES_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
+PAUSES_S = (0.05, 0.2, 0.5, 1.0, 2.0, 5.0)
 #: After this long without a hub everybody who waits is told; the tasks themselves are safe.
-_PATIENCE_S = 600.0
+PATIENCE_S = 600.0
 _POLLERS = 8
 
 
@@ -110,13 +110,13 @@ class Watcher:
                 self._poll_instead()
                 return
             failures = 0 if self._heard else failures + 1
-            self._closed.wait(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)])
+            self._closed.wait(PAUSES_S[min(failures, len(PAUSES_S) - 1)])
 
     def _lost_for_good(self, exc: UnavailableError) -> bool:
         """Note that the hub is away; tell everybody who waits when it has been for too long."""
         now = time.monotonic()
         self._lost_at = self._lost_at or now
-        if now - self._lost_at < _PATIENCE_S:
+        if now - self._lost_at < PATIENCE_S:
             return False
         self._lost_at = None
         self._tell_all(exc)
@@ -126,7 +126,7 @@ class Watcher:
         """Read until the connection ends; return whether the thread has nothing left to do."""
         self._parser.restart()
         request = requests.group_results(self.group, self._parser.last_seq)
-        with self._transport.stream(request, _SILENCE_S) as stream:
+        with self._transport.stream(request, SILENCE_S) as stream:
             self._stream = stream
             heard_at = time.monotonic()
             while not self._closed.is_set():
@@ -201,7 +201,7 @@ class Watcher:
             self._lost_at = None
         except UnavailableError as exc:
             if not self._lost_for_good(exc):
-                self._closed.wait(_PAUSES_S[-1])
+                self._closed.wait(PAUSES_S[-1])
                 self._asked.put(task_id)
             return
         except DLHubError as exc:
