@@ -178,7 +178,7 @@ class _Decoder:
     def _unpickle(self, name: Any, indices: Any) -> Any:
         if not self._allow_pickle:
             raise PickleRefusedError(
-                f"The frame holds a pickle of a {name!r:.80}, and loading it runs code that its sender chose.",
+                f"The frame holds a pickle of a {name!r:.80}, and loading it runs its sender's code.",
                 remedy="Ask the sender for numbers, text, arrays or DataFrames; or, where the document "
                 "declares a 'python object' and the sender is trusted, set DLHUB_ALLOW_PICKLE=1 (in "
                 "process: allow_pickle=True).",

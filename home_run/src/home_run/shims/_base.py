@@ -275,6 +275,10 @@ class BaseServable:
         """List the names of the methods, sorted."""
         return sorted(self._methods)
 
+    def close(self) -> None:
+        """Let go of what must not outlive this servable. It is not called again."""
+        self._modules.release()
+
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and name in self.__dict__.get("_methods", ()):
             return partial(self.run, method=name)
