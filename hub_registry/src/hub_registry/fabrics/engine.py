@@ -28,6 +28,7 @@ INTERCHANGE = "parsl.executors.high_throughput.interchange"
 #: Parsl's worker pool looks once in a period whether a worker process has died.
 HEARTBEAT_PERIOD_S = 1
 HEARTBEAT_THRESHOLD_S = 30
+NEVER_S = 365 * 86400.0
 #: What the worker calls with a batch.
 BATCH_CONTEXT = {"task_executor": {"f": "home_run.worker.run_batch"}}
 
@@ -113,19 +114,24 @@ class Engine:
 
     def stop(self) -> None:
         """End workers and interchange. Idempotent."""
+        from parsl.utils import Timer
+
         engine, self._engine = self._engine, None
         if engine is None:
             return
-        pids = [resource["remote_pid"] for resource in engine.executor.provider.resources.values()]
-        engine.shutdown()
-        # Parsl signals the process group of the block. A pool that is starting up may not act on it.
-        for pid in pids:
+        # Parsl would first ask the interchange which blocks it has, and wait for ever for one that is dead.
+        for resource in engine.executor.provider.resources.values():
+            pid = resource["remote_pid"]
             try:
                 group = os.getpgid(pid)
                 if group != os.getpgrp():
                     os.killpg(group, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+        poller, engine.job_status_poller = engine.job_status_poller, None
+        if poller is not None:
+            Timer.close(poller)
+        engine.shutdown()
 
 
 def _build(options: EngineOptions) -> GlobusComputeEngine:
@@ -146,8 +152,8 @@ def _build(options: EngineOptions) -> GlobusComputeEngine:
         provider=LocalProvider(  # type: ignore[no-untyped-call]
             init_blocks=0, min_blocks=0, max_blocks=1
         ),
-        # The hub ends the whole engine when idle, interchange included.
-        job_status_kwargs={"strategy": "none", "strategy_period": 5.0},
+        # The hub ends the whole engine when idle, interchange included, and watches the processes itself.
+        job_status_kwargs={"strategy": "none", "strategy_period": NEVER_S},
     )
     python = str(options.python)
     pool = guarded([python, "-m", WORKER_POOL], options.lifeline, clean=True, variables=options.variables)
