@@ -23,3 +23,7 @@ $(VENV)/installed-tests: $(VENV)/installed requirements/frameworks.in requiremen
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet $(PINS) -r requirements/frameworks.in -r requirements/test.in
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet $(PINS) --no-deps silero-vad
 	touch $@
+
+# One client drives the hub and its peers in turn; `make bench BENCH="--quick --systems hub,engine"` does less.
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks $(BENCH)
