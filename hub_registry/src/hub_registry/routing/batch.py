@@ -118,7 +118,8 @@ def decode(answer: bytes, *, dispatched: float, returned: float) -> tuple[dict[s
             )
             for result in results
         }
-        loading = sum(result["ns"].get("load", 0) for result in results) / 1e9
+        # Each event of a batch carries the time of the one loading that it waited for.
+        loading = max((result["ns"].get("load", 0) for result in results), default=0) / 1e9
         return outcomes, max(0.0, message["t1"] - message["t0"] - loading)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an answer: {type(error).__name__}: {error}") from error

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import structlog
 
+from hub_registry.errors import RegistryError
+from hub_registry.routing.interface import Call
 from hub_registry.routing.service import Router
 from hub_registry.tasks.interface import Ledger, StoredTask
 
@@ -28,13 +30,22 @@ class Backlog:
 
     Parameters
     ----------
+    call_of
+        The call of a task, or why there is none; may block.
     resume
         Called with each task that was read, to run it.
     """
 
-    def __init__(self, ledger: Ledger, router: Router, resume: Callable[[StoredTask], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        router: Router,
+        call_of: Callable[[StoredTask], Call | RegistryError],
+        resume: Callable[[StoredTask, Call | RegistryError], None],
+    ) -> None:
         self._ledger = ledger
         self._router = router
+        self._call_of = call_of
         self._resume = resume
         # Per environment: read up to here, and there is more up to there (exclusive of nothing).
         self._read_to: dict[str, int] = {}
@@ -65,13 +76,22 @@ class Backlog:
     async def _read(self, environment: str) -> None:
         while environment in self._read_to and self._router.waiting(environment) < LOW_WATER:
             after, last = self._read_to[environment], self._last[environment]
-            page = await asyncio.to_thread(self._ledger.unfinished, environment, after=after, limit=PAGE)
-            for task in page:
-                self._resume(task)
+            page = await asyncio.to_thread(self._load, environment, after)
+            for task, call in page:
+                self._resume(task, call)
             if page:
-                self._read_to[environment] = page[-1].seq
+                self._read_to[environment] = page[-1][0].seq
             elif self._last[environment] == last:  # nothing was noted while we read
                 del self._read_to[environment], self._last[environment]
+
+    def _load(self, environment: str, after: int) -> list[tuple[StoredTask, Call | RegistryError]]:
+        page = self._ledger.unfinished(environment, after=after, limit=PAGE)
+        calls: dict[tuple[str, str], Call | RegistryError] = {}
+        for task in page:
+            key = (task.digest, task.method)
+            if key not in calls:
+                calls[key] = self._call_of(task)
+        return [(task, calls[task.digest, task.method]) for task in page]
 
     async def stop(self) -> None:
         """Read no more."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 from hub_registry.accounts.interface import Principal
@@ -15,6 +15,8 @@ from hub_registry.servables.interface import ServableVersion
 from hub_registry.servables.service import Catalogue
 from hub_registry.tasks.interface import StoredTask
 
+#: Calls kept.
+KEEP = 1024
 #: Whose eyes the hub looks with when it runs a task again: its submitter was let through before.
 THE_HUB = Principal(id="", name="hub", role="admin")
 
@@ -42,7 +44,7 @@ class Calls:
         self._catalogue = catalogue
         self._python_of = python_of
         self._allow_pickle = allow_pickle
-        self._make = lru_cache(maxsize=1024)(self._make_uncached)
+        self._made: OrderedDict[tuple[str, str], Call] = OrderedDict()
 
     async def resolve(
         self, owner: str, name: str, version: str | None, method: str, caller: Principal
@@ -57,12 +59,18 @@ class Calls:
             See `Catalogue.resolve` and `of`.
         """
         found = self._catalogue.find_cached(owner, name, version, caller)
-        if found is None:
-            found = await asyncio.to_thread(self._catalogue.resolve, owner, name, version, caller, "run")
+        if found is not None and (call := self._made.get((found.digest, method))) is not None:
+            return found, call
+        return await asyncio.to_thread(self._resolve, owner, name, version, method, caller)
+
+    def _resolve(
+        self, owner: str, name: str, version: str | None, method: str, caller: Principal
+    ) -> tuple[ServableVersion, Call]:
+        found = self._catalogue.resolve(owner, name, version, caller, "run")
         return found, self.of(found, method)
 
     def of(self, version: ServableVersion, method: str) -> Call:
-        """The call of a method of a version.
+        """The call of a method of a version; blocks where its environment has to be built again.
 
         Raises
         ------
@@ -74,10 +82,22 @@ class Calls:
                 f"{version.full_name} {version.version} has no method {method[:80]!r}.",
                 remedy=f"Its methods are {', '.join(version.methods)}.",
             )
-        return self._make(version.digest, method, _Keyed(version))
+        digest = version.environment_digest
+        call = Call(
+            digest=version.digest,
+            method=method,
+            directory=version.directory,
+            environment=WorkerEnvironment(digest, self._python_of(digest)),
+            stack=version.methods[method].get("stack"),
+            allow_pickle=self._allow_pickle,
+        )
+        self._made[version.digest, method] = call
+        while len(self._made) > KEEP:
+            self._made.popitem(last=False)
+        return call
 
     def of_stored(self, task: StoredTask) -> Call:
-        """The call of a task that is run again.
+        """The call of a task that is run again; blocks as `of` does.
 
         Raises
         ------
@@ -86,29 +106,3 @@ class Calls:
         """
         owner, _, name = task.servable.partition("/")
         return self.of(self._catalogue.resolve(owner, name, task.digest, THE_HUB, "run"), task.method)
-
-    def _make_uncached(self, digest: str, method: str, keyed: _Keyed) -> Call:
-        version = keyed.version
-        return Call(
-            digest=digest,
-            method=method,
-            directory=version.directory,
-            environment=WorkerEnvironment(
-                version.environment_digest, self._python_of(version.environment_digest)
-            ),
-            stack=version.methods[method].get("stack"),
-            allow_pickle=self._allow_pickle,
-        )
-
-
-class _Keyed:
-    """A version as a cache argument: all versions of one digest are the same."""
-
-    def __init__(self, version: ServableVersion) -> None:
-        self.version = version
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Keyed)
-
-    def __hash__(self) -> int:
-        return 0

@@ -125,7 +125,7 @@ class Tasks:
         self._seqs = itertools.count(time.time_ns() // 1000)
         self._background: set[asyncio.Task[None]] = set()
         self.groups = Groups(ledger)
-        self.backlog = Backlog(ledger, router, self._resume)
+        self.backlog = Backlog(ledger, router, self._find_call, self._resume)
 
     async def start(self) -> None:
         """Take up what an earlier process of this hub left unfinished."""
@@ -248,15 +248,25 @@ class Tasks:
                 raise NotFoundError(f"Task {submission.id} has expired.", remedy="Use a new id.")
             _check_same(stored, submission)
             if not stored.state.is_final:
-                if stored.id not in self._live:
-                    self._resume(stored)
-                stored = await _ended(self._live[stored.id])
+                stored = await _ended(await self._take_up(stored))
             if not ended.done():
                 ended.set_result(stored)
         except RegistryError as error:
             _fail(ended, error)
 
-    def _resume(self, stored: StoredTask) -> None:
+    def _find_call(self, stored: StoredTask) -> Call | RegistryError:
+        try:
+            return self._call_of(stored)
+        except RegistryError as error:
+            return error
+
+    async def _take_up(self, stored: StoredTask) -> LiveTask:
+        """A live task for one in the ledger, out of turn: somebody asks for it."""
+        if stored.id not in self._live:
+            self._resume(stored, await asyncio.to_thread(self._find_call, stored))
+        return self._live[stored.id]
+
+    def _resume(self, stored: StoredTask, call: Call | RegistryError) -> None:
         """Run a task that the ledger has and this process does not."""
         live = self._live.get(stored.id)
         if live is None:
@@ -266,10 +276,8 @@ class Tasks:
             )
         if live.work is not None:
             return
-        try:
-            call = self._call_of(stored)
-        except RegistryError as error:
-            self._finish(live, failure(error, 0.0), attempts=stored.attempts)
+        if isinstance(call, RegistryError):
+            self._finish(live, failure(call, 0.0), attempts=stored.attempts)
         else:
             self._dispatch(live, call)
 
@@ -430,10 +438,7 @@ class Tasks:
             if state.is_final:
                 return stored
             if live is None:
-                self._resume(stored)
-                live = self._live.get(task_id)
-        if live is None:
-            return None
+                live = await self._take_up(stored)
         try:
             return await asyncio.wait_for(asyncio.shield(_ended(live)), timeout_s)
         except TimeoutError:
@@ -447,11 +452,9 @@ class Tasks:
         ConflictError
             It has ended.
         """
-        stored, state, live = await self._find(task_id, principal)
+        stored, state, _ = await self._find(task_id, principal)
         if not state.is_final:
-            if live is None or self._live.get(task_id) is not live:
-                self._resume(stored)
-                live = self._live[task_id]
+            live = await self._take_up(stored)
             attempts = 0
             if live.work is not None:
                 attempts = live.work.attempts
