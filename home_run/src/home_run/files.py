@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from home_run.errors import FileFetchError, InvalidOutputError
 
-__all__ = ["Fetcher", "collect_file", "compile_fetch", "fetch_file", "max_file_bytes"]
+__all__ = ["Fetcher", "Folder", "collect_file", "compile_fetch", "fetch_file", "max_file_bytes"]
 
 Fetcher = Callable[[Any, "Folder"], Any]
 
@@ -50,28 +50,45 @@ def max_file_bytes() -> int:
     return int(os.environ.get("DLHUB_MAX_FILE_BYTES") or 4 << 30)
 
 
-def compile_fetch(spec: Mapping[str, Any]) -> Fetcher | None:
-    """Compile a normalised type into what replaces the files in a checked value by local paths.
+def compile_fetch(spec: Mapping[str, Any], leaf: Fetcher | None = None) -> Fetcher | None:
+    """Compile a normalised type into what replaces the files in a value.
 
-    Returns None if the type holds no file, so that a call without files costs nothing.
+    Parameters
+    ----------
+    spec : dict
+    leaf : callable, optional
+        What is done to each file, given it and a `Folder`. Default: `fetch_file`.
+
+    Returns
+    -------
+    callable or None
+        None if the type holds no file, so that a call without files costs nothing. What does not look
+        like the declared type is left as it is: the check of types says so better.
     """
+    leaf = leaf or fetch_file
     name = spec["type"]
     if name == "file":
-        return fetch_file
-    if name == "list" and (item := compile_fetch(spec["item_type"])):
-        return lambda value, folder: [item(v, folder) for v in value]
+        return leaf
+    if name == "list" and (item := compile_fetch(spec["item_type"], leaf)):
+        return lambda value, folder: (
+            [item(v, folder) for v in value] if isinstance(value, list | tuple) else value
+        )
     if name == "tuple":
-        parts = [compile_fetch(element) for element in spec["element_types"]]
+        parts = [compile_fetch(element, leaf) for element in spec["element_types"]]
         if any(parts):
-            return lambda value, folder: tuple(
-                part(v, folder) if part else v for part, v in zip(parts, value, strict=True)
+            return lambda value, folder: (
+                tuple(part(v, folder) if part else v for part, v in zip(parts, value, strict=True))
+                if isinstance(value, list | tuple) and len(value) == len(parts)
+                else value
             )
     if name == "dict":
-        fields = {key: part for key, value in spec["properties"].items() if (part := compile_fetch(value))}
+        fields = {k: part for k, v in spec["properties"].items() if (part := compile_fetch(v, leaf))}
         if fields:
-            return lambda value, folder: {
-                k: fields[k](v, folder) if k in fields else v for k, v in value.items()
-            }
+            return lambda value, folder: (
+                {k: fields[k](v, folder) if k in fields else v for k, v in value.items()}
+                if isinstance(value, Mapping)
+                else value
+            )
     return None
 
 
@@ -182,13 +199,15 @@ def _download(url: str, headers: dict[str, str], folder: Folder) -> str:
     return str(path)
 
 
-def collect_file(value: Any) -> dict[str, Any]:
+def collect_file(value: Any, folder: Folder | None = None) -> dict[str, Any]:
     """Turn the file that a servable returned into ``{"name": str, "content": bytes}``.
 
     Parameters
     ----------
     value : str, Path, bytes or dict
         The path of a readable file, its content, or the finished form.
+    folder : Folder, optional
+        Not used; makes this function a `Fetcher`.
 
     Raises
     ------

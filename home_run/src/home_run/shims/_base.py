@@ -181,7 +181,6 @@ class BaseServable:
         method = self.servable["methods"].get(name, {})
         declared_input = normalise_type(method.get("input"))
         declared_output = normalise_type(method.get("output"))
-        fetch, output_file = compile_fetch(declared_input), compile_fetch(declared_output)
         defaults = method.get("parameters", {})
         self._methods[name] = _Method(
             function=f,
@@ -189,8 +188,8 @@ class BaseServable:
             defaults_nested=any(isinstance(value, dict | list) for value in defaults.values()),
             check_input=compile_check(declared_input),
             check_output=compile_check(declared_output),
-            fetch=fetch,
-            collect=_collecting(declared_output) if output_file else None,
+            fetch=compile_fetch(declared_input),
+            collect=compile_fetch(declared_output, collect_file),
             takes_objects=_holds_objects(declared_input),
             returns_objects=_holds_objects(declared_output),
         )
@@ -446,23 +445,6 @@ def _with_files(method: _Method, inputs: Any, parameters: dict[str, Any]) -> Any
             inputs = method.fetch(inputs, Folder(root))
         value = method.function(inputs, **parameters)
         return value if method.collect is None else method.collect(value, Folder(root))
-
-
-def _collecting(spec: Mapping[str, Any]) -> Fetcher:
-    """Return what replaces the paths in an output by the content of the files."""
-    name = spec["type"]
-    if name == "file":
-        return lambda value, folder: collect_file(value)
-    if name == "list":
-        item = _collecting(spec["item_type"])
-        return lambda value, folder: [item(v, folder) for v in value]
-    if name == "tuple":
-        parts = [_collecting(element) for element in spec["element_types"]]
-        return lambda value, folder: tuple(part(v, folder) for part, v in zip(parts, value, strict=False))
-    if name == "dict" and isinstance(spec["properties"], Mapping):
-        fields = {key: _collecting(value) for key, value in spec["properties"].items()}
-        return lambda value, folder: {k: fields[k](v, folder) if k in fields else v for k, v in value.items()}
-    return lambda value, folder: value
 
 
 def _holds_objects(spec: Mapping[str, Any]) -> bool:
