@@ -1,9 +1,9 @@
 """One virtual environment per peer under ``.bench/venvs``, made by uv from pinned, hashed requirements.
 
-The pins follow the workspace's own where both need a package. To renew them after an edit of ``NAME.in``::
+``model.in`` holds what all share. To renew the pins after an edit of ``NAME.in``::
 
     uv pip compile --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \\
-        --no-emit-index-url --no-emit-find-links -c constraints.txt NAME.in -o NAME.txt
+        --no-emit-index-url --no-emit-find-links NAME.in -o NAME.txt
 """
 
 from __future__ import annotations
