@@ -14,12 +14,21 @@ from typing import Any
 from home_run import __version__
 from home_run.codec import decode, encode
 from home_run.documents import document_files, load_document
-from home_run.errors import CodecError, HomeRunError, StorageError, to_struct
+from home_run.errors import (
+    CodecError,
+    HomeRunError,
+    MissingFrameworkError,
+    PickleRefusedError,
+    ShimError,
+    StorageError,
+    format_traceback,
+    to_struct,
+)
 from home_run.files import Folder, compile_fetch
 from home_run.invoke import create_servable
 from home_run.jsonform import from_json, to_json
-from home_run.reproduce import run_test
-from home_run.shims._base import BaseServable
+from home_run.reproduce import Report, run_test
+from home_run.shims._base import BaseServable, new_metadata
 from home_run.types import TypeMismatch, normalise_type, render_type
 
 __all__ = ["main"]
@@ -46,8 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.command(arguments)
+    except (ShimError, MissingFrameworkError, PickleRefusedError) as exc:
+        return _report_error(exc, arguments.json, EXIT_FAILED)
     except HomeRunError as exc:
-        return _report_error(exc, arguments.json)
+        return _report_error(exc, arguments.json, EXIT_USAGE)
     return status
 
 
@@ -105,12 +116,12 @@ def _command(commands: Any, name: str, function: Any, text: str) -> argparse.Arg
     return parser
 
 
-def _report_error(exc: HomeRunError, as_json: bool) -> int:
+def _report_error(exc: HomeRunError, as_json: bool, status: int) -> int:
     if as_json:
         _print_json({"success": False, "error": to_struct(exc)})
     else:
         print(f"error: {exc.message}\n  {exc.remedy}", file=sys.stderr)
-    return EXIT_USAGE
+    return status
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -152,31 +163,25 @@ def _print_debug(metadata: dict[str, Any]) -> None:
 
 def _test(arguments: argparse.Namespace) -> int:
     target = Path(arguments.output).absolute()
-    with _loaded(arguments) as servable:
-        report = run_test(servable)
+    try:
+        with _loaded(arguments) as servable:
+            report = run_test(servable)
+    except (ShimError, MissingFrameworkError, PickleRefusedError) as exc:  # it does not even load
+        failed = {**new_metadata(), "success": False, "exc": exc, "error_message": format_traceback(exc)}
+        report = Report("fails", str(exc), None, failed)
     kept = None
     if report.verdict != "fails":
         _write_value(target, report.value, arguments.allow_pickle)
         kept = str(target)
     if arguments.json:
-        _print_json(
-            {
-                "verdict": report.verdict,
-                "detail": report.detail,
-                "output": kept,
-                "wall_time": report.metadata["wall_time"],
-                "stdout": report.metadata["stdout"],
-                "stderr": report.metadata["stderr"],
-                "error_message": report.metadata["error_message"],
-            }
+        said = {key: report.metadata[key] for key in ("wall_time", "stdout", "stderr", "error_message")}
+        _print_json({"verdict": report.verdict, "detail": report.detail, "output": kept, **said})
+    else:
+        print(f"{report.verdict}. {report.detail}".rstrip())
+        print(
+            f"What it gave is kept in {kept}." if kept else report.metadata["error_message"], file=sys.stderr
         )
-        return EXIT_FAILED if report.verdict == "fails" else EXIT_OK
-    print(f"{report.verdict}. {report.detail}".rstrip())
-    if report.verdict == "fails":
-        print(report.metadata["error_message"], file=sys.stderr)
-        return EXIT_FAILED
-    print(f"What it gave is kept in {kept}.")
-    return EXIT_OK
+    return EXIT_FAILED if report.verdict == "fails" else EXIT_OK
 
 
 def _describe(arguments: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from home_run.types import TypeMismatch, describe, render_type
 
-__all__ = ["Checker", "compile_check"]
+__all__ = ["Checker", "compile_check", "compile_check_each"]
 
 Checker = Callable[[Any, "dict[str, int]"], Any]
 
@@ -70,6 +70,26 @@ def compile_check(spec: Mapping[str, Any]) -> Checker:
     if name == "file":
         return _file
     return _python_object(spec)
+
+
+def compile_check_each(spec: Mapping[str, Any]) -> Checker:
+    """Compile a type that a document with ``autobatch`` declares.
+
+    Some publishers declared the whole list there and some, as the earlier SDK's own examples did, one
+    element of it: either is taken.
+    """
+    whole = compile_check(spec)
+    each = compile_check({"type": "list", "item_type": spec})
+
+    def check(value: Any, symbols: dict[str, int]) -> Any:
+        try:
+            return whole(value, dict(symbols))
+        except TypeMismatch:
+            if not isinstance(value, list | tuple | np.ndarray):
+                raise
+            return each(value, {})  # a named axis may differ from one element to the next
+
+    return check
 
 
 def _accept(value: Any, symbols: dict[str, int]) -> Any:

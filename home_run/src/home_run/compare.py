@@ -77,10 +77,9 @@ def _array_difference(
         place = np.unravel_index(int(np.argmax(distance)), actual.shape)
         by = f" by more than rtol={rtol:g}, atol={atol:g}"
     where = f" at {[int(i) for i in place]}" if place else ""
-    return (
-        f"{path} differs in {len(wrong)} of {actual.size} elements{by}, "
-        f"{'most' if inexact else 'first'}{where}: it is {actual[place]!s:.40}, expected {expected[place]!s:.40}."
-    )
+    worst = f"it is {actual[place]!s:.40}, expected {expected[place]!s:.40}"
+    first = "most" if inexact else "first"
+    return f"{path} differs in {len(wrong)} of {actual.size} elements{by}, {first}{where}: {worst}."
 
 
 def _table_difference(actual: Any, expected: Any, rtol: float, atol: float, path: str) -> str:

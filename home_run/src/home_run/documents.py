@@ -226,6 +226,8 @@ def _complete_methods(document: Document) -> None:
         for flag in ("unpack", "autobatch"):
             if isinstance(details.get(flag), str):
                 details[flag] = details[flag].lower() == "true"
+        if details.get("method_name") == "_predict_proba":  # what SVC.predict_proba called itself once
+            details["method_name"] = "predict_proba"
     _block(document["servable"], "options")
 
 

@@ -162,13 +162,15 @@ class StorageError(HomeRunError):
 def format_traceback(exc: BaseException) -> str:
     """Render the traceback without this package's own outermost frames.
 
-    The reader is the author of the servable: what home_run did before it called the servable is
-    noise to them. At most the last 64 KiB are kept.
+    The reader is the author or a caller of the servable: what home_run did before it called the
+    servable is noise to them. At most the last 64 KiB are kept.
     """
     tb: TracebackType | None = exc.__traceback__
     while tb is not None and tb.tb_frame.f_code.co_filename.startswith(_PACKAGE):
         tb = tb.tb_next
-    text = "".join(traceback.format_exception(type(exc), exc, tb or exc.__traceback__))
+    if tb is None and not isinstance(exc, HomeRunError):  # ours by mistake: then it is no noise
+        tb = exc.__traceback__
+    text = "".join(traceback.format_exception(type(exc), exc, tb))
     return text if len(text) <= _MAX_TRACEBACK else "[…]\n" + text[-_MAX_TRACEBACK:]
 
 

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from home_run.capture import Capture, tail
-from home_run.checkers import Checker, compile_check
+from home_run.checkers import Checker, compile_check, compile_check_each
 from home_run.documents import document_files, load_document, named_paths
 from home_run.errors import (
     HomeRunError,
@@ -182,12 +182,14 @@ class BaseServable:
         declared_input = normalise_type(method.get("input"))
         declared_output = normalise_type(method.get("output"))
         defaults = method.get("parameters", {})
+        batched = self._method_details(name).get("autobatch")
+        compile_declared = compile_check_each if batched else compile_check
         self._methods[name] = _Method(
             function=f,
             defaults=defaults,
             defaults_nested=any(isinstance(value, dict | list) for value in defaults.values()),
-            check_input=compile_check(declared_input),
-            check_output=compile_check(declared_output),
+            check_input=compile_declared(declared_input),
+            check_output=compile_declared(declared_output),
             fetch=compile_fetch(declared_input),
             collect=compile_fetch(declared_output, collect_file),
             takes_objects=_holds_objects(declared_input),
