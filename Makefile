@@ -27,3 +27,25 @@ $(VENV)/installed-tests: $(VENV)/installed requirements/frameworks.in requiremen
 # One client drives the hub and its peers in turn; `make bench BENCH="--quick --systems hub,engine"` does less.
 bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks $(BENCH)
+
+quickstart: $(VENV)/installed
+	$(BIN)/python examples/quickstart.py
+
+test: $(VENV)/installed-tests lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Versions and hashes of everything, for every platform, without the addresses they came from.
+lock: $(VENV)/installed
+	$(BIN)/python requirements/lock.py
+
+openapi: $(VENV)/installed
+	$(BIN)/python -m hub_registry openapi > docs/openapi.json
+
+clean:
+	rm -rf .quickstart .bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

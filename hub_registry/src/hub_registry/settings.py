@@ -124,6 +124,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Worker processes of the local fabric. Default: one a CPU.",
     )
+    prefetch: int = Field(
+        default=1, ge=0, description="Batches that wait at an environment's workers while those are busy."
+    )
+    max_engines: int = Field(
+        default=4, ge=1, description="Environments whose workers run at once; an idle one makes room."
+    )
     engine_idle_s: float = Field(
         default=600.0, gt=0, description="Seconds without work after which the workers of an environment end."
     )
