@@ -46,7 +46,7 @@ class KerasServable(BaseServable):
             for name, dotted in (self.options.get("custom_objects") or {}).items()
         }
         self.model = self._load()
-        self._input_names, self._input_dtypes = _inputs(self.model)
+        self._by_name, self._input_dtypes = _inputs(self.model)
         self._batch_size = int(self.options.get("batch_size") or _BATCH_SIZE)
         for name in self.servable["methods"]:
             self._set_function(name, self._caller(name))
@@ -101,34 +101,39 @@ class KerasServable(BaseServable):
 
     def _caller(self, method: str) -> Callable[..., Any]:
         declared = self.servable["methods"][method]
-        offered = list(self.model.output_names)
-        names, form = outputs_wanted(
-            offered, declared.get("output"), self._method_details(method).get("output"), method=method
-        )
+        select = self._method_details(method).get("output")
+        offered = _output_names(self.model)
+        if offered:  # else it is a class of its own, which shows what it returns when it is called
+            outputs_wanted(offered, declared.get("output"), select, method=method)
 
         def call(inputs: Any, /, batch_size: int | None = None, **parameters: Any) -> Any:
             refuse_parameters(parameters, method=method)
             found = self._predict(self._arrange(inputs, declared.get("input")), batch_size)
             if not isinstance(found, Mapping):
-                found = dict(
-                    zip(offered, found if isinstance(found, (list, tuple)) else [found], strict=True)
+                several = list(found) if isinstance(found, (list, tuple)) else [found]
+                given = (
+                    offered if len(offered) == len(several) else map("output_{}".format, range(len(several)))
                 )
+                found = dict(zip(given, several, strict=True))
+            names, form = outputs_wanted(list(found), declared.get("output"), select, method=method)
             return pack_outputs([found[name] for name in names], names, form)
 
         return call
 
     def _arrange(self, inputs: Any, spec: Mapping[str, Any] | None) -> Any:
         """Return the arrays of a call in the form the model was built with: one, a list or a dict."""
-        named = name_inputs(inputs, self._input_names, spec)
-        arrays = {n: as_dtype(v, self._input_dtypes[n], name=n) for n, v in named.items()}
+        if not self._input_dtypes:  # a class of its own takes what its call() takes
+            return list(map(np.asarray, inputs)) if isinstance(inputs, tuple) else np.asarray(inputs)
+        named = name_inputs(inputs, list(self._input_dtypes), spec)
+        arrays = {n: as_dtype(named[n], dtype, name=n) for n, dtype in self._input_dtypes.items()}
         if any(a.ndim == 0 for a in arrays.values()) or len({len(a) for a in arrays.values()}) > 1:
             raise InvalidInputError(
                 "The inputs have " + ", ".join(f"{a.shape} ({n})" for n, a in arrays.items()) + " as shapes.",
                 remedy="Send arrays whose first axis, one row a sample, has the same length in all of them.",
             )
-        if len(arrays) == 1 and not isinstance(self.model.input, Mapping):
-            return next(iter(arrays.values()))
-        return arrays if isinstance(self.model.input, Mapping) else [arrays[n] for n in self._input_names]
+        if self._by_name:
+            return arrays
+        return next(iter(arrays.values())) if len(arrays) == 1 else list(arrays.values())
 
     def _predict(self, arrays: Any, batch_size: int | None) -> Any:
         first = next(iter(arrays.values())) if isinstance(arrays, dict) else arrays
@@ -139,12 +144,25 @@ class KerasServable(BaseServable):
         return self.model.predict(arrays, batch_size=batch_size or self._batch_size, verbose=0)
 
 
-def _inputs(model: Any) -> tuple[list[str], dict[str, Any]]:
-    """Return the names of a model's inputs, in the order it takes them, and their dtypes."""
-    given = model.input if isinstance(model.input, Mapping) else None
-    tensors = list(given.values()) if given is not None else list(model.inputs)
-    names = list(given) if given is not None else [tensor.name.partition(":")[0] for tensor in tensors]
-    return names, {name: np.dtype(str(tensor.dtype)) for name, tensor in zip(names, tensors, strict=True)}
+def _inputs(model: Any) -> tuple[bool, dict[str, Any]]:
+    """Return whether a model takes a dict, and its inputs' names and dtypes in the order it takes them.
+
+    There are none for a class of its own, which takes what its ``call`` takes.
+    """
+    by_name = getattr(model, "input", None)  # a Sequential that was never called has none
+    if isinstance(by_name, Mapping):
+        return True, {str(name): np.dtype(str(tensor.dtype)) for name, tensor in by_name.items()}
+    tensors = getattr(model, "inputs", None) or []
+    return False, {tensor.name.partition(":")[0]: np.dtype(str(tensor.dtype)) for tensor in tensors}
+
+
+def _output_names(model: Any) -> list[str]:
+    """Return the names of a model's outputs, in order; none where it does not say."""
+    by_name = getattr(model, "output", None)
+    if isinstance(by_name, Mapping):
+        return [str(name) for name in by_name]
+    named = getattr(model, "output_names", None)
+    return list(named or ["output"] * (len(getattr(model, "outputs", None) or []) == 1))
 
 
 def _first_line(exc: BaseException) -> str:

@@ -61,10 +61,10 @@ class LightGBMServable(BaseServable):
 
 
 def _require_complete(path: Path) -> dict[str, str]:
-    """Return the header of a model file after making sure that no tree is cut short.
+    """Return the header of a model file after making sure that nothing is cut short.
 
-    LightGBM parses the trees in parallel and ends the whole process when one of them is broken, so a
-    truncated file must never reach it. The header says how long each tree is.
+    LightGBM ends the whole process (abort or segmentation fault, 4.7) on a file whose trees or parameters
+    break off, so such a file must never reach it. The header says how long each tree is.
 
     Raises
     ------
@@ -77,8 +77,10 @@ def _require_complete(path: Path) -> dict[str, str]:
     header = {key: value for key, _, value in lines}
     if "tree" not in header or "tree_sizes" not in header:
         raise ValueError("it is not a model that LightGBM saved as text")
-    start = len(head) + 1
-    end = start + sum(int(size) for size in header["tree_sizes"].split())
+    end = len(head) + 1 + sum(int(size) for size in header["tree_sizes"].split())
     if not text.startswith(b"end of trees", end):
         raise ValueError("its trees are shorter or longer than its header says")
+    has_parameters = header.get("version", "v2") > "v2" or text.find(b"\nparameters:", end) > 0
+    if has_parameters and text.find(b"\nend of parameters\n", end) < 0:
+        raise ValueError("it breaks off before the end of its parameters")
     return header

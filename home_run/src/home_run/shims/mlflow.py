@@ -42,7 +42,10 @@ class MLflowServable(BaseServable):
         exceptions = load_framework("mlflow.exceptions", distribution="mlflow-skinny")
         self._refusal: type[Exception] = exceptions.MlflowException
         directory = model_directory(self, "MLmodel", "MLflow model")
-        flavours, self._code = self._read(directory)
+        flavours = self._read(directory)
+        code = flavours["python_function"].get("code")
+        self._code = directory / code if code else None
+        stored = _stored(directory, flavours)
         pickled = _find_pickle(directory, flavours)
         if pickled is not None:
             flavour = flavours["python_function"]["loader_module"]
@@ -56,28 +59,21 @@ class MLflowServable(BaseServable):
                 remedy="Add the requirements of its requirements.txt to the servable.",
             ) from exc
         except Exception as exc:  # a flavour raises what its framework raises
-            raise self._load_failed(pickled or directory / "MLmodel", exc) from exc
+            raise self._load_failed(stored, exc) from exc
         for name in self.servable["methods"]:
             self._set_function(name, self._predict)
 
-    def _read(self, directory: Path) -> tuple[dict[str, Any], Path | None]:
-        """Return the flavours of a model and the directory of the code it brought along, if any."""
+    def _read(self, directory: Path) -> dict[str, Any]:
+        """Return the flavours of a model, after making sure that each names what loads it."""
         marker = directory / "MLmodel"
         yaml = load_framework("yaml", distribution="PyYAML")
         try:
-            flavours = yaml.safe_load(marker.read_text(encoding="utf-8"))["flavors"]
-            loaded_by = flavours["python_function"]["loader_module"]
+            flavours: dict[str, Any] = yaml.safe_load(marker.read_text(encoding="utf-8"))["flavors"]
+            if not isinstance(flavours["python_function"]["loader_module"], str):
+                raise TypeError("loader_module is no text")
         except Exception as exc:  # yaml's own errors, and whatever a cut file lacks
             raise self._load_failed(marker, exc) from exc
-        if not isinstance(loaded_by, str):
-            raise self._load_failed(marker, TypeError("loader_module is no text"))
-        for flavour in flavours.values():
-            for key in ("model_path", "python_model", "pickled_model", "data", "model_code_path"):
-                stored = flavour.get(key)
-                if isinstance(stored, str) and (directory / Path(stored).name).is_file():
-                    require_content(directory / Path(stored).name, "MLflow model")
-        code = flavours["python_function"].get("code")
-        return flavours, directory / code if code else None
+        return flavours
 
     def _predict(self, inputs: Any, /, **parameters: Any) -> Any:
         try:
@@ -134,6 +130,17 @@ def _find_pickle(directory: Path, flavours: Mapping[str, Any]) -> Path | None:
     else:
         safe = function["loader_module"] in _DATA_ONLY
     return None if safe else directory / "MLmodel"
+
+
+def _stored(directory: Path, flavours: Mapping[str, Any]) -> Path:
+    """Return the file that holds the model itself, not empty; the MLmodel where it cannot be told."""
+    for flavour in flavours.values():
+        for key in ("model_path", "python_model", "pickled_model", "data", "model_code_path"):
+            name = flavour.get(key)
+            if isinstance(name, str) and (path := directory / Path(name).name).is_file():
+                require_content(path, "MLflow model")
+                return path
+    return directory / "MLmodel"
 
 
 def _is_plain_skops(flavours: Mapping[str, Any]) -> bool:
