@@ -50,7 +50,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--systems", metavar="A,B", help=f"of {', '.join(ENTRIES)}")
     made.add_argument("--scenarios", metavar="A,B", help=f"of {', '.join(s.name for s in SCENARIOS)}")
     made.add_argument("--directory", type=Path, default=Path(".bench"), help="environments, logs, data")
-    made.add_argument("--json", type=Path, metavar="FILE", help="default: results.json in --directory")
+    made.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="default: results.json in --directory; the tables go beside it as Markdown",
+    )
     return made
 
 
@@ -82,18 +87,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         asyncio.run(bench.run())
     results = Results(bench.blocks)
     verdicts = [judge(goal, results) for goal in GOALS]
-    for table in report.tables(results, {entry.name: entry.title for entry in entries}):
-        console.print(table)
-    console.print(report.verdict_table(verdicts, "Goals"))
     stricter = [judge(goal, results) for goal in STRICTER]
-    if any(verdict.value for verdict in stricter):
-        console.print(report.verdict_table(stricter, "The same bounds, peers without encryption"))
+    grids = [
+        *report.grids(results, {entry.name: entry.title for entry in entries}),
+        report.verdict_grid(verdicts, "Goals"),
+        report.verdict_grid(stricter, "The same bounds, peers without encryption"),
+    ]
+    for grid in grids:
+        console.print(grid.rich())
     for failure in bench.failures:
         console.print(f"[red]failed[/red] {escape(failure)}")
     settings = {"repetitions": bench.repetitions, **asdict(effort)}
     path = options.json or directory / "results.json"
     made = report.document(facts, settings, bench.versions, bench.blocks, verdicts, bench.failures)
     path.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    path.with_suffix(".md").write_text("\n".join(grid.markdown() for grid in grids))
     console.print("{cores} cores, {processor}, kernel {kernel}".format(**facts) + f"; written to {path}")
     return 1 if bench.failures else 0
 

@@ -70,10 +70,38 @@ def cell(spread: Spread | None, scale: float = 1.0) -> str:
     text = number(spread.median * scale)
     if spread.low == spread.high:
         return text
-    return f"{text}\n[dim]{number(spread.low * scale)}–{number(spread.high * scale)}[/dim]"
+    return f"{text} ({number(spread.low * scale)}–{number(spread.high * scale)})"
 
 
-def tables(results: Results, titles: Mapping[str, str]) -> Iterable[Table]:
+@dataclass(frozen=True)
+class Grid:
+    """A table, before it is drawn: the first column holds words, the others figures."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def rich(self) -> Table:
+        """Draw for a terminal, with the ranges below their medians."""
+        table = Table(title=self.title, title_justify="left")
+        for index, heading in enumerate(self.headings):
+            table.add_column(heading, justify="right" if index else "left")
+        for row in self.rows:
+            table.add_row(row[0], *(_COLOURS.get(text, text.replace(" (", "\n(")) for text in row[1:]))
+        return table
+
+    def markdown(self) -> str:
+        """Draw for a page."""
+        headings = [heading.replace("\n", ", ") for heading in self.headings]
+        lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *self.rows]
+        return f"**{self.title}**\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+_WORDS = {True: "met", False: "missed", None: "not measured"}
+_COLOURS = {"met": "[green]met[/green]", "missed": "[red]missed[/red]"}
+
+
+def grids(results: Results, titles: Mapping[str, str]) -> Iterable[Grid]:
     """Yield a table per group of columns; columns and systems without a figure are left out."""
     for title, columns in TABLES.items():
         found = {
@@ -81,32 +109,31 @@ def tables(results: Results, titles: Mapping[str, str]) -> Iterable[Table]:
             for system in titles
             for column in columns
         }
-        shown = [c for c in columns if any(found[system, c] for system in titles)]
-        if not shown:
-            continue
-        table = Table(title=title, title_justify="left")
-        table.add_column("")
-        for column in shown:
-            table.add_column(column.heading, justify="right")
-        for system, name in titles.items():
-            if any(found[system, column] for column in shown):
-                table.add_row(name, *(cell(found[system, column], column.scale) for column in shown))
-        yield table
+        shown = [column for column in columns if any(found[system, column] for system in titles)]
+        systems = [system for system in titles if any(found[system, column] for column in shown)]
+        if shown:
+            yield Grid(
+                title,
+                ("", *(column.heading for column in shown)),
+                tuple(
+                    (titles[system], *(cell(found[system, column], column.scale) for column in shown))
+                    for system in systems
+                ),
+            )
 
 
-def verdict_table(verdicts: Iterable[Verdict], title: str) -> Table:
+def verdict_grid(verdicts: Iterable[Verdict], title: str) -> Grid:
     """Return the goals with what was measured and whether that meets them."""
-    table = Table("goal", "bound", "measured", "", title=title, title_justify="left")
-    words = {True: "[green]met[/green]", False: "[red]missed[/red]", None: "not measured"}
-    for verdict in verdicts:
-        goal = verdict.goal
-        table.add_row(
-            goal.what,
-            f"{goal.relation} {number(goal.bound)} {goal.unit}",
-            cell(verdict.value).replace("\n", " "),
-            words[verdict.met],
+    rows = tuple(
+        (
+            verdict.goal.what,
+            f"{verdict.goal.relation} {number(verdict.goal.bound)} {verdict.goal.unit}",
+            cell(verdict.value),
+            _WORDS[verdict.met],
         )
-    return table
+        for verdict in verdicts
+    )
+    return Grid(title, ("goal", "bound", "measured", "verdict"), rows)
 
 
 def document(

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from benchmarks.goals import GOALS
-from benchmarks.report import cell, document, number, tables, verdict_table
+from benchmarks.report import cell, document, grids, number, verdict_grid
 from benchmarks.summary import Block, Results, Spread, judge
 from rich.console import Console
 
@@ -34,22 +34,21 @@ def test_number(value: float, text: str) -> None:
 def test_cell_shows_the_range_only_where_there_is_one() -> None:
     assert cell(None) == "–"
     assert cell(Spread(2.5, 2.5, 2.5), 10) == "25"
-    assert "2–3" in cell(Spread(2.5, 2.0, 3.0))
+    assert cell(Spread(2.5, 2.0, 3.0)) == "2.5 (2–3)"
 
 
 def test_tables_leave_out_what_was_not_measured() -> None:
-    text = printed(*tables(Results(BLOCKS), {"hub": "hub", "engine": "bare engine", "ray": "Ray Serve"}))
-    assert "0.8" in text
-    assert "bare engine" in text
-    assert "Ray Serve" not in text
-    assert "1 MiB" not in text
+    (grid,) = grids(Results(BLOCKS), {"hub": "hub", "engine": "bare engine", "ray": "Ray Serve"})
+    assert [row[0] for row in grid.rows] == ["hub", "bare engine"]
+    assert grid.headings == ("", "no-op\np50, ms", "no-op\np95, ms")
+    assert "0.8" in printed(grid.rich())
+    assert grid.markdown().endswith("| bare engine | 1 | 1.2 |\n")
 
 
 def test_verdicts_are_words() -> None:
-    verdicts = [judge(goal, Results(BLOCKS)) for goal in GOALS]
-    text = printed(verdict_table(verdicts, "Goals"))
-    assert text.count("met") == 1
-    assert text.count("not measured") == len(GOALS) - 1
+    grid = verdict_grid([judge(goal, Results(BLOCKS)) for goal in GOALS], "Goals")
+    assert [row[-1] for row in grid.rows] == ["met"] + ["not measured"] * (len(GOALS) - 1)
+    assert "not measured" in printed(grid.rich())
 
 
 def test_document_is_json_and_complete() -> None:
