@@ -20,13 +20,21 @@ from hub_registry.errors import RegistryError
 from hub_registry.health import routes as health
 from hub_registry.hub import Hub
 from hub_registry.middleware import BodyLimitMiddleware, RequestMiddleware
+from hub_registry.publications import routes as publications
+from hub_registry.search import routes as search
+from hub_registry.servables import routes as servables
 from hub_registry.settings import Settings
+from hub_registry.storage import routes as storage
 
 PREFIX = "/api/v1"
 
 #: Looked at in this order, so the route taken by every run comes first.
 ROUTERS = (
     # --- the other domains: one line each ---
+    servables.router,
+    storage.router,
+    publications.router,
+    search.router,
     accounts.router,
     audit.router,
     health.router,

@@ -22,6 +22,7 @@ from hub_registry.data_directory import open_data_directory
 from hub_registry.database import Database
 from hub_registry.health.service import Health, check_disk
 from hub_registry.housekeeping import Housekeeping
+from hub_registry.publications.runtime import CatalogueRuntime
 from hub_registry.settings import Settings
 
 logger = structlog.get_logger(__name__)
@@ -55,9 +56,13 @@ class Hub:
         self.health = Health()
         self.housekeeping = Housekeeping()
         # --- the other domains: one line each ---
+        catalogue = CatalogueRuntime(settings, self.database, self.audit)
+        self.storage, self.uploads = catalogue.storage, catalogue.uploads
+        self.catalogue, self.search = catalogue.catalogue, catalogue.search
+        self.environments, self.publications = catalogue.environments, catalogue.publications
 
         #: Started in this order, stopped in the opposite one.
-        self.services: list[Service] = [self.housekeeping]
+        self.services: list[Service] = [self.housekeeping, catalogue]
 
         #: Set when the hub begins to stop: whoever holds a request open shall end it.
         self.draining = asyncio.Event()
@@ -68,6 +73,7 @@ class Hub:
         self.housekeeping.add("token use", 60.0, self.accounts.save_last_used)
         self.housekeeping.add("refusals", WINDOW_S / 2, self.audit.flush_ended_window)
         self.housekeeping.add("requests", 60.0, self.access_log.flush)
+        catalogue.add_housekeeping(self.housekeeping)
 
     async def start(self) -> None:
         """Open the data directory and the database, and start every service. Idempotent.

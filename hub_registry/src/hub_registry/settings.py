@@ -109,6 +109,12 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(
         default=100 * GIB, gt=0, description="Largest file that can be uploaded, in bytes."
     )
+    max_open_uploads: int = Field(default=64, ge=1, description="Uploads a user may have under way.")
+    upload_ttl_s: float = Field(
+        default=86400.0,
+        gt=0,
+        description="Seconds for which an upload nobody goes on with is kept, and a file nothing refers to.",
+    )
     max_inline_bytes: int = Field(
         default=64 * 1024,
         ge=0,
@@ -116,6 +122,26 @@ class Settings(BaseSettings):
     )
     result_ttl_s: float = Field(
         default=7 * 86400.0, gt=0, description="Seconds for which a result is kept after its task has ended."
+    )
+
+    # How it publishes
+    publications_at_once: int = Field(
+        default=1, ge=1, description="Publications that are worked on at the same time."
+    )
+    compile_environments: bool = Field(
+        default=True,
+        description="Compile bytecode when an environment is built: seconds then, for faster cold starts.",
+    )
+    environment_ttl_s: float = Field(
+        default=30 * 86400.0,
+        gt=0,
+        description="Seconds without use after which an environment that no servable needs is removed.",
+    )
+    test_time_s: float = Field(
+        default=600.0, gt=0, description="Seconds that a servable's own test may take when it is published."
+    )
+    test_memory_bytes: int = Field(
+        default=16 * GIB, gt=0, description="Private memory of each process of such a test, in bytes."
     )
 
     # How it runs servables

@@ -218,9 +218,8 @@ def _check_named_files(checked: Checked) -> None:
     sizes = {file.path: file.size for file in checked.files}
     dlhub = checked.document["dlhub"]
     lock = (dlhub.get("environment") or {}).get("lock")
-    tested = [
-        path for key in ("inputs", "outputs") for path in _test_files((dlhub.get("test") or {}).get(key))
-    ]
+    test = dlhub.get("test") or {}
+    tested = [*_test_files(test.get("inputs")), *_test_files(test.get("outputs"))]
     for path in [*document_files(checked.document), *([lock] if lock else []), *tested]:
         if path not in sizes:
             raise InvalidDocumentError(

@@ -41,7 +41,7 @@ def check_files(files: Sequence[VersionFile]) -> None:
         if reason := _find_fault(file.path):
             raise UnsafePathError(
                 f"The file path {file.path[:200]!r} {reason}.",
-                remedy="Give each file a relative path with '/' between its parts, such as 'model/weights.bin'.",
+                remedy="Give each file a relative path with '/' between its parts: 'model/weights.bin'.",
             )
         if file.path in paths:
             raise UnsafePathError(

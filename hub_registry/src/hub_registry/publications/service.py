@@ -149,13 +149,13 @@ class Publications:
         publication = self.get(publication_id, principal)
         if publication.state != "failed":
             raise ConflictError(
-                f"The publication {publication_id!r} is {publication.state}, and only a failed one is retried.",
+                f"The publication {publication_id!r} is {publication.state}; only a failed one is retried.",
                 remedy="Follow its log, or publish again with another version.",
             )
         with self._store.transaction():
             if not self._store.revive(publication_id):
                 raise VersionTakenError(
-                    f"{publication.full_name} {publication.version} has been published by another publication.",
+                    f"Another publication has published {publication.full_name} {publication.version}.",
                     remedy="Publish again with another version string.",
                 )
             self._store.append(publication_id, publication.reached, ["Tried again."])
@@ -215,8 +215,8 @@ class Publications:
             return standing
         what = "is live" if standing.state == "live" else f"is being published ({standing.id})"
         raise VersionTakenError(
-            f"{standing.full_name} {standing.version} {what} with other content (digest {standing.digest}), and "
-            "a version never changes.",
+            f"{standing.full_name} {standing.version} {what} with other content (digest "
+            f"{standing.digest}), and a version never changes.",
             remedy="Give this content another version: set_version('…') in the SDK.",
             extensions={"publication": standing.id, "digest": standing.digest},
         )

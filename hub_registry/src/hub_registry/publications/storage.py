@@ -102,12 +102,13 @@ class SqlPublicationStore:
         """See `PublicationStore.begin`."""
         values = {"attempts": publications.c.attempts + 1}
         with self._database.write() as connection:
-            return connection.execute(
+            attempts: int = connection.execute(
                 update(publications)
                 .where(publications.c.id == publication_id)
                 .values(values)
                 .returning(publications.c.attempts)
             ).scalar_one()
+        return attempts
 
     def take_back(self, publication_id: str) -> None:
         """See `PublicationStore.take_back`."""

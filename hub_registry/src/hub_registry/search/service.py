@@ -96,7 +96,7 @@ def _condition(where: str, given: Mapping[str, Any]) -> Condition:
     if op == "range":
         return Condition(fields, op, _bounds(f"{where}.value", value))
     value = _value(f"{where}.value", value)
-    if given["field"] == "doi" and isinstance(value, str):
+    if isinstance(value, str) and set(fields) <= set(ALIASES["doi"]):
         value = bare_doi(value)
     if isinstance(value, float) and op != "exact":
         value = f"{value:g}"
@@ -129,11 +129,12 @@ def _value(where: str, value: Any) -> str | float:
 
 
 def _bounds(where: str, given: Any) -> dict[str, str | float]:
+    if isinstance(given, list) and len(given) == 2:
+        given = {name: bound for name, bound in zip(("gte", "lte"), given, strict=True) if bound is not None}
     if not isinstance(given, Mapping) or not given or not set(given) <= set(BOUNDS):
         raise InvalidRequestError(
             f"{where} is {str(given)[:80]!r}, which is not a range.",
-            remedy='Give one or two bounds, {"gte": 2018, "lt": 2020} for instance; '
-            f"their names are {', '.join(BOUNDS)}.",
+            remedy=f"Give [low, high] with null for an open end, or bounds by name: {', '.join(BOUNDS)}.",
         )
     return {name: _value(f"{where}.{name}", bound) for name, bound in given.items()}
 

@@ -149,6 +149,11 @@ class SqlCatalogueStore:
         with self._database.read() as connection:
             return set(connection.execute(select(versions.c.digest).distinct()).scalars())
 
+    def environment_digests(self) -> set[str]:
+        """The environments that versions need."""
+        with self._database.read() as connection:
+            return set(connection.execute(select(versions.c.environment_digest).distinct()).scalars())
+
     def files_of(self, version_ids: Sequence[int]) -> dict[int, tuple[VersionFile, ...]]:
         """See `CatalogueStore.files_of`."""
         query = (
