@@ -70,7 +70,7 @@ class Stages:
             directory,
             self.environments.python(_environment_digest(publication)),
             self.environments.runtime_path(),
-            bool(publication.document["dlhub"].get("test")),
+            publication.document["dlhub"].get("test"),
             log,
         )
         self.store.advance(publication.id, "tested")

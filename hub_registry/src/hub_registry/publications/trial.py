@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hub_registry.environments.interface import Log
 from hub_registry.environments.processes import Processes
@@ -14,6 +16,9 @@ from hub_registry.errors import RegistryError
 
 #: Lines of output that the error quotes; the log has them all.
 QUOTED_LINES = 20
+
+#: The line with which `home_run test` says how it went.
+_VERDICT = re.compile(r"(reproduces|runs|fails)\.")
 
 #: What a servable without a test has to pass.
 _LOAD = (
@@ -73,8 +78,25 @@ class Trials:
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch.mkdir(parents=True, exist_ok=True)
 
-    def run(self, key: str, directory: Path, python: Path, runtime: Path, has_test: bool, log: Log) -> None:
+    def run(
+        self,
+        key: str,
+        directory: Path,
+        python: Path,
+        runtime: Path,
+        test: Mapping[str, Any] | None,
+        log: Log,
+    ) -> None:
         """Run the test of the servable in `directory`, or only load it where it has none.
+
+        Parameters
+        ----------
+        key
+            Names its scratch directory.
+        python, runtime
+            Interpreter of its environment, and what to put on PYTHONPATH.
+        test
+            The document's test. With outputs, it has to reproduce them.
 
         Raises
         ------
@@ -83,6 +105,8 @@ class Trials:
         StoppingError
             The hub is being stopped.
         """
+        has_test = bool(test)
+        expects_output = test is not None and test.get("outputs") is not None
         scratch = self._scratch / key
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
@@ -94,8 +118,12 @@ class Trials:
             log("The document has no test: the servable is loaded and no more.")
             argv = [str(python), "-c", _LOAD, document, str(directory)]
         tail: deque[str] = deque(maxlen=QUOTED_LINES)
+        verdict = ""
 
         def keep(line: str) -> None:
+            nonlocal verdict
+            if _VERDICT.match(line):
+                verdict = line
             tail.append(line)
             log(line)
 
@@ -123,6 +151,11 @@ class Trials:
                 f"In its own environment {what} ({_describe(ended.status)}). It said:\n{said}",
                 remedy="Run `python -m home_run test dlhub.json` in that environment, correct what it names, "
                 "and publish again." + _memory_hint(said, self._limits.memory_bytes),
+            )
+        if expects_output and not verdict.startswith("reproduces"):
+            raise TestFailedError(
+                f"The servable's test ran and did not give what the document says. {verdict}",
+                remedy="Correct dlhub.test.outputs or its rtol and atol, and publish again.",
             )
         log("The test has passed." if has_test else "The servable loads.")
 

@@ -95,12 +95,8 @@ def list_versions(
     )
 
 
-@router.api_route(
-    "/servables/{owner}/{name}/files/{path:path}",
-    methods=["GET", "HEAD"],
-    response_class=FileResponse,
-    operation_id="get_servable_file",
-)
+@router.head("/servables/{owner}/{name}/files/{path:path}", include_in_schema=False)
+@router.get("/servables/{owner}/{name}/files/{path:path}", response_class=FileResponse)
 def get_servable_file(
     request: Request,
     owner: str,

@@ -81,8 +81,8 @@ def head_blob(sha256: str, _caller: CurrentPrincipal, storage: StorageService) -
     return Response(headers={"Content-Length": str(blob.size), "ETag": f'"{blob.sha256}"'})
 
 
-@router.options("/uploads", openapi_extra={"security": []})
-async def get_upload_options(uploads: UploadsService) -> Response:
+@router.options("/uploads", status_code=204, response_class=Response)
+async def get_upload_options(_caller: CurrentPrincipal, uploads: UploadsService) -> Response:
     """Say what this hub understands of tus."""
     return Response(
         status_code=204,
