@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dlhub_sdk.errors import LocalRunError
+from dlhub_sdk.errors import DLHubError, LocalRunError
 from dlhub_sdk.remote_errors import task_error
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ def load(client: RunMethods, name: str | Path, version: str | None) -> BaseServa
 def _load(client: RunMethods, name: str | Path, version: str | None) -> BaseServable:
     from dlhub_sdk.fetch import fetch
     from home_run import create_servable
-    from home_run.documents import load_document
     from home_run.errors import HomeRunError
 
     try:
@@ -55,12 +54,19 @@ def _load(client: RunMethods, name: str | Path, version: str | None) -> BaseServ
         if directory is None:
             document = client._document(str(name), version)
             directory = fetch(client._transport, client._cache_dir, str(name), document)
-        return create_servable(load_document(directory), directory, allow_pickle=client.allow_pickle)
+        # None leaves it to DLHUB_ALLOW_PICKLE, which a site sets for everything that runs there.
+        return create_servable(directory, allow_pickle=client.allow_pickle or None)
     except HomeRunError as exc:
         remedy = exc.remedy
         if exc.kind == "pickle-refused":
             remedy = "If you trust its publisher, use DLHubClient(allow_pickle=True)."
         raise LocalRunError(exc.message, remedy=remedy, who=exc.who, kind=exc.kind) from exc
+    except DLHubError:
+        raise
+    except Exception as exc:  # of the model's own code, while it was imported or loaded
+        raise LocalRunError(
+            f"{name} could not be loaded here: {type(exc).__name__}: {exc}.", who="publisher"
+        ) from exc
 
 
 def run(

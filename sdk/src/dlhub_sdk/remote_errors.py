@@ -92,8 +92,8 @@ def servable_error(
             builtin.__init__(error, *args)
     error.args = args
     error.message = message
-    module = failure.get("module")
-    error.remote_type = f"{module}.{failure.get('type')}" if module else str(failure.get("type"))
+    name, module = str(failure.get("type")), failure.get("module")
+    error.remote_type = name if module in (None, "builtins") else f"{module}.{name}"
     error.remote_traceback = str(failure.get("traceback") or "")
     error.metadata = dict(metadata or {})
     error.kind = str(failure.get("kind") or cls.kind)

@@ -20,6 +20,7 @@ from dlhub_sdk.futures import DLHubFuture
 from dlhub_sdk.records import TaskRecord, task_status
 from dlhub_sdk.requests import MAX_WAIT_S, Part
 from dlhub_sdk.results import Outcome, declared_object, encode_event, finished, read_outcome, settle
+from dlhub_sdk.search import get_method_details
 
 if TYPE_CHECKING:
     from dlhub_sdk.client import DLHubClient
@@ -275,15 +276,13 @@ class RunMethods(CatalogueMethods):
                 return outcome
 
     def _validate_input(self, name: str, inputs: Any, method: str, version: str | None) -> None:
-        from dlhub_sdk.search import get_method_details
-        from home_run import errors as home_run_errors
         from home_run import types
 
         details = get_method_details(self._document(name, version), method)
         try:
-            types.check(inputs, details["input"], where="inputs")
-        except home_run_errors.InvalidInputError as exc:
-            raise InvalidInputError(exc.message, remedy=exc.remedy) from exc
+            types.check(inputs, details["input"], where=f"argument 'inputs{{path}}' of '{name}.{method}'")
+        except types.TypeMismatch as exc:
+            raise InvalidInputError(f"{exc}.", remedy="describe_methods shows what it takes.") from None
 
     def _run_here(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ Document = dict[str, Any]
 #: Asks the hub for one page: (text, filters, sort, limit, offset) -> (total, documents).
 Page = Callable[[str | None, list[Document], list[Document], int, int], tuple[int, list[Document]]]
 _PAGE = 100
+_MILLISECONDS = re.compile(r"\d{12,}", re.ASCII)
 
 
 class Query:
@@ -56,11 +58,12 @@ class Query:
     ) -> Any:
         """Match name, owner and date of publication (milliseconds since 1970) where given.
 
-        A string as `publication_date` is taken for the version that the publisher gave.
+        A string as `publication_date` is taken for the version that the publisher gave, unless it
+        can only be a date.
         """
         self._exact("dlhub.name", servable_name)
         self._exact("dlhub.owner", owner)
-        if isinstance(publication_date, str) and not publication_date.isdigit():
+        if isinstance(publication_date, str) and not _MILLISECONDS.fullmatch(publication_date):
             return self._exact("dlhub.version", publication_date)
         return self._exact("dlhub.publication_date", int(publication_date) if publication_date else None)
 

@@ -30,6 +30,7 @@ from urllib3.util.retry import Retry
 
 from dlhub_sdk._version import __version__
 from dlhub_sdk.config import Settings
+from dlhub_sdk.connections import pool_manager
 from dlhub_sdk.errors import ConfigurationError, DLHubError, HubUnreachableError, UnavailableError
 from dlhub_sdk.requests import Request
 from dlhub_sdk.responses import Response, error_from
@@ -163,7 +164,7 @@ class Transport:
             self._prefix = f"{url}/api/v1"
         else:
             # The pool itself, as the manager would parse the address again on every call.
-            self._pools = urllib3.PoolManager(**options)
+            self._pools = pool_manager(**options)
             self._urlopen = self._pools.connection_from_url(url).urlopen
             self._prefix = f"{parts.path}/api/v1"
 
