@@ -25,11 +25,13 @@ from hub_registry.search import routes as search
 from hub_registry.servables import routes as servables
 from hub_registry.settings import Settings
 from hub_registry.storage import routes as storage
+from hub_registry.tasks import routes as tasks
 
 PREFIX = "/api/v1"
 
 #: Looked at in this order, so the route taken by every run comes first.
 ROUTERS = (
+    tasks.router,
     # --- the other domains: one line each ---
     servables.router,
     storage.router,

@@ -24,6 +24,7 @@ from hub_registry.health.service import Health, check_disk
 from hub_registry.housekeeping import Housekeeping
 from hub_registry.publications.runtime import CatalogueRuntime
 from hub_registry.settings import Settings
+from hub_registry.tasks.runtime import TaskRuntime
 
 logger = structlog.get_logger(__name__)
 
@@ -61,8 +62,16 @@ class Hub:
         self.catalogue, self.search = catalogue.catalogue, catalogue.search
         self.environments, self.publications = catalogue.environments, catalogue.publications
 
+        self.task_runtime = TaskRuntime(
+            settings,
+            self.database,
+            self.catalogue,
+            self.environments.python,
+            self.environments.runtime_path,
+        )
+
         #: Started in this order, stopped in the opposite one.
-        self.services: list[Service] = [self.housekeeping, catalogue]
+        self.services: list[Service] = [self.housekeeping, catalogue, self.task_runtime]
 
         #: Set when the hub begins to stop: whoever holds a request open shall end it.
         self.draining = asyncio.Event()
@@ -73,6 +82,7 @@ class Hub:
         self.housekeeping.add("token use", 60.0, self.accounts.save_last_used)
         self.housekeeping.add("refusals", WINDOW_S / 2, self.audit.flush_ended_window)
         self.housekeeping.add("requests", 60.0, self.access_log.flush)
+        self.housekeeping.add("expired tasks", 60.0, self.task_runtime.remove_expired)
         catalogue.add_housekeeping(self.housekeeping)
 
     async def start(self) -> None:

@@ -10,6 +10,7 @@ from hub_registry.publications import tables as publications
 from hub_registry.search import tables as search
 from hub_registry.servables import tables as servables
 from hub_registry.storage import tables as storage
+from hub_registry.tasks import tables as tasks
 
 __all__ = [
     "accounts",
@@ -20,4 +21,5 @@ __all__ = [
     "search",
     "servables",
     "storage",
+    "tasks",
 ]

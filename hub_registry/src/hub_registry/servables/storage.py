@@ -87,16 +87,18 @@ class SqlCatalogueStore:
                     owner=version.owner, name=version.name, created_at=version.published_at
                 )
                 servable_id = connection.execute(created.returning(servables.c.id)).scalar_one()
+            row = {"servable_id": servable_id, **_row(version)}
             try:
                 with connection.begin_nested():
-                    row = {"servable_id": servable_id, **_row(version)}
-                    added = connection.execute(insert(versions).returning(versions.c.id), row)
+                    # Read to its end here: SQLite ends no savepoint while a statement is still open.
+                    version_id: int = connection.execute(
+                        insert(versions).values(row).returning(versions.c.id)
+                    ).scalar_one()
             except IntegrityError as error:
                 raise ConflictError(
                     f"{version.owner}/{version.name} has a version {version.version!r} already.",
                     remedy="A version never changes: give the new one another version string.",
                 ) from error
-            version_id = int(added.scalar_one())
             if version.files:
                 rows = [{"version_id": version_id, **vars(file)} for file in version.files]
                 connection.execute(insert(version_files), rows)

@@ -88,6 +88,10 @@ class TaskRuntime:
         self.router.start()
         await self.tasks.start()
 
+    def remove_expired(self) -> None:
+        """Remove what is no longer kept; blocks."""
+        self.tasks.remove_expired()
+
     async def stop(self) -> None:
         """End the workers; what has not ended stays in the ledger."""
         await self.tasks.stop()

@@ -33,17 +33,21 @@ async def frames(
     yield PING
     pages = groups.results(group_id, after=after, idle_s=PING_S)
     drained = asyncio.ensure_future(draining.wait())
+    page: asyncio.Future[list[StoredTask]] | None = None
     try:
         while True:
             page = asyncio.ensure_future(anext(pages))
             await asyncio.wait({page, drained}, return_when=asyncio.FIRST_COMPLETED)
             if not page.done():
-                page.cancel()
                 return
             content = [_item(task) for task in page.result() if _may_see(task, caller)]
             yield b"".join(content) if content else PING
     finally:
         drained.cancel()
+        if page is not None and not page.done():
+            page.cancel()
+            # A generator that is being run cannot be closed.
+            await asyncio.wait({page})
         await pages.aclose()
 
 
