@@ -154,8 +154,8 @@ def _is_indexed(distribution: metadata.Distribution) -> bool:
     how = "an editable checkout" if editable else "version control" if "vcs_info" in origin else "a folder"
     warnings.warn(
         f"{label} was installed from {how} ({origin.get('url')}), so no worker can install it by name,"
-        " and the lock leaves it out. Add its modules with add_files(…) or add_directory(…), or publish it to a"
-        " package index and install it from there.",
+        " and the lock leaves it out. Add its modules with add_files(…) or add_directory(…), or publish it"
+        " to a package index and install it from there.",
         EnvironmentWarning,
         stacklevel=4,
     )

@@ -111,6 +111,8 @@ class ServableMetadata(Part):
     model_type: str | None = Field(default=None, description="Kind of model, such as 'SVC' or 'Deep NN'")
     model_summary: str | None = Field(default=None, description="The model in the words of its framework")
     language: str | None = None
+    parameter_count: int | None = Field(default=None, description="Trained numbers in the model")
+    layers: list[dict[str, Any]] | None = Field(default=None, description="Layers: name, type, parameters")
     methods: dict[str, MethodMetadata] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
 

@@ -50,7 +50,7 @@ class BaseServableModel(BaseMetadataModel):
         self.datacite.resourceType = DataciteResourceType(
             resourceTypeGeneral=DataciteResourceTypeGeneral.InteractiveResource
         )
-        self.servable = ServableMetadata(shim=self._get_handler(), type=self._get_type(), language="python")
+        self.servable = ServableMetadata(shim=self._get_handler(), type=self._get_type())
 
     @property
     def servable(self) -> ServableMetadata:

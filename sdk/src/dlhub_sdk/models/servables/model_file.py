@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import Any
 
-from dlhub_sdk.models.errors import ModelFileError
+from dlhub_sdk.models.errors import DescriptionError, ModelFileError
 
-__all__ = ["SUMMARY_LIMIT", "limited", "readable_file", "unreadable"]
+__all__ = ["SUMMARY_LIMIT", "import_framework", "limited", "readable_file", "unreadable"]
 
 SUMMARY_LIMIT = 10_000
+
+
+def import_framework(module: str, distribution: str) -> Any:
+    """Import the framework that a model file is read with.
+
+    Parameters
+    ----------
+    module
+        What to import, such as ``"sklearn"``.
+    distribution
+        What to install, such as ``"scikit-learn"``.
+
+    Raises
+    ------
+    DescriptionError
+        If it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise DescriptionError(
+            f"The model is read with {module}, which cannot be imported here: {error}.",
+            remedy=f"Install {distribution}.",
+        ) from error
 
 
 def readable_file(path: str | Path) -> Path:

@@ -130,7 +130,7 @@ def _block(hint: Any, documented: DocumentedValue | None, name: str) -> dict[str
             lack = f"is hinted as {hint.__name__} without what is in it" if bare else "has no type hint"
             raise SignatureError(
                 f"The argument {name!r} {lack}." if name else f"The result {lack}.",
-                remedy="Write one, such as x: list[float] or x: np.ndarray, or use set_inputs and set_outputs.",
+                remedy="Write one, such as x: list[float], or call set_inputs and set_outputs.",
             )
         return written
     block = type_hint_to_metadata(hint)

@@ -1,0 +1,193 @@
+"""Describes Keras models."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from typing_extensions import Self
+
+from dlhub_sdk.models.argument import ArgumentTypeMetadata
+from dlhub_sdk.models.errors import DescriptionError
+from dlhub_sdk.models.servables.importable import place_of
+from dlhub_sdk.models.servables.model_file import limited, readable_file, unreadable
+from dlhub_sdk.models.servables.probe import BATCH, array_block, tensor_blocks
+from dlhub_sdk.models.servables.python import BasePythonServableModel
+
+__all__ = ["KerasModel"]
+
+_HDF5 = (".h5", ".hdf", ".hdf5", ".hd5")
+_MAX_LAYERS = 500
+
+
+class KerasModel(BasePythonServableModel):
+    """A Keras model: a ``.keras`` or HDF5 file, or weights with a file of the architecture."""
+
+    _shim: ClassVar[str | None] = "keras.KerasServable"
+    _kind: ClassVar[str | None] = "Keras Model"
+
+    @classmethod
+    def create_model(  # type: ignore[override]
+        cls,
+        model_path: str | Path,
+        output_names: Sequence[str] | Sequence[Sequence[str]] | None = None,
+        arch_path: str | Path | None = None,
+        custom_objects: Mapping[str, Any] | None = None,
+        force_tf_keras: bool = False,
+    ) -> Self:
+        """Describe a saved model.
+
+        Parameters
+        ----------
+        model_path
+            The model, or its weights where ``arch_path`` is given.
+        output_names
+            Names of the output classes; for several outputs, one list for each.
+        arch_path
+            The architecture: a ``.json`` or ``.yaml`` file, or a model in HDF5.
+        custom_objects
+            Classes and functions that Keras does not know, by their names in the model.
+        force_tf_keras
+            Whether to read the model with ``tensorflow.keras`` though ``keras`` is installed.
+
+        Raises
+        ------
+        ModelFileError
+            If a file is missing, empty or unreadable.
+        """
+        model = super().create_model("predict")
+        model.add_file(model_path, "model")
+        if arch_path is not None:
+            model.add_file(arch_path, "arch")
+        for name, value in (custom_objects or {}).items():
+            model.add_custom_object(name, value)
+        keras = _framework(force_tf_keras)
+        loaded = _load(keras, model_path, arch_path, custom_objects)
+        run = model.servable.methods["run"]
+        inputs = _inputs(loaded)
+        run.input = ArgumentTypeMetadata.parse_obj(_describe(inputs, [each.name for each in inputs]))
+        # The tensors of outputs are numbered by the session; their layers have names of their own.
+        run.output = ArgumentTypeMetadata.parse_obj(_describe(list(loaded.outputs), loaded.output_names))
+        if output_names is not None:
+            run.method_details["classes"] = [
+                each if isinstance(each, str) else list(each) for each in output_names
+            ]
+        model._summarise(loaded)
+        model._require_libraries(keras, [Path(model_path), Path(arch_path or model_path)])
+        return model
+
+    def add_custom_object(self, name: str, custom_object: Any) -> Self:
+        """Name a class or a function that Keras needs to load the model.
+
+        Parameters
+        ----------
+        name
+            Its name in the model.
+        custom_object
+            The class or function; the file or the library that defines it must be added too.
+        """
+        module, qualified = place_of(custom_object)
+        self.servable.options.setdefault("custom_objects", {})[name] = f"{module}.{qualified}"
+        return self
+
+    def format_layer_spec(self, layers: Any) -> ArgumentTypeMetadata:
+        """Return the type of one tensor (its shape, a tuple) or of several (a list of shapes)."""
+        shapes = [layers] if isinstance(layers, tuple) else list(layers)
+        blocks = [array_block("Tensor", _named(shape)) for shape in shapes]
+        return ArgumentTypeMetadata.parse_obj(tensor_blocks(blocks))
+
+    def _summarise(self, loaded: Any) -> None:
+        lines: list[str] = []
+        loaded.summary(print_fn=lambda line, **_: lines.append(line))
+        self.servable.model_summary = limited("\n".join(lines))
+        self.servable.model_type = "Deep NN"
+        self.servable.parameter_count = int(loaded.count_params())
+        self.servable.layers = [
+            {"name": layer.name, "type": type(layer).__name__, "parameters": int(layer.count_params())}
+            for layer in loaded.layers[:_MAX_LAYERS]
+        ]
+
+    def _require_libraries(self, keras: Any, paths: Sequence[Path]) -> None:
+        if not keras.__version__.endswith("-tf"):
+            self.add_requirement("keras", keras.__version__)
+        backend = str(keras.backend.backend()).lower()
+        framework = importlib.import_module(backend)
+        self.add_requirement(backend, str(framework.__version__))
+        if any(path.suffix in _HDF5 for path in paths):
+            self.add_requirement("h5py", "detect")
+
+
+def _framework(force_tf_keras: bool) -> Any:
+    if not force_tf_keras:
+        with contextlib.suppress(ModuleNotFoundError):
+            return importlib.import_module("keras")
+    try:
+        return importlib.import_module("tensorflow").keras
+    except ModuleNotFoundError as error:
+        raise DescriptionError(
+            "No version of Keras is installed here, and one is needed to read the model.",
+            remedy="Install keras and one of its backends, such as tensorflow-cpu.",
+        ) from error
+
+
+def _load(keras: Any, path: str | Path, arch: str | Path | None, custom_objects: Any) -> Any:
+    file = readable_file(path)
+    known = dict(custom_objects or {})
+    if arch is None:
+        with _explained(file):
+            return keras.models.load_model(str(file), custom_objects=known, compile=False)
+    architecture = readable_file(arch)
+    with _explained(architecture):
+        if architecture.suffix in (*_HDF5, ".keras"):
+            model = keras.models.load_model(str(architecture), custom_objects=known, compile=False)
+        elif architecture.suffix in (".json", ".yml", ".yaml"):
+            text = architecture.read_text(encoding="utf-8")
+            if architecture.suffix != ".json":  # the same tree; Keras itself reads YAML no more
+                text = json.dumps(importlib.import_module("yaml").safe_load(text))
+            model = keras.models.model_from_json(text, custom_objects=known)
+        else:
+            raise DescriptionError(
+                f"File type for architecture not recognized: {architecture}.",
+                remedy=f"Use .json, .yaml or HDF5 ({', '.join(_HDF5)}).",
+            )
+    with _explained(file):
+        model.load_weights(str(file))
+    return model
+
+
+@contextlib.contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except DescriptionError:
+        raise
+    except Exception as error:  # Keras raises ValueError, TypeError, OSError, KeyError, zip errors, …
+        raise unreadable(file, "Keras", error) from error
+
+
+def _inputs(loaded: Any) -> list[Any]:
+    """Return the input tensors in the order in which the shim takes them."""
+    return list(loaded.input.values()) if isinstance(loaded.input, Mapping) else list(loaded.inputs)
+
+
+def _describe(tensors: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
+    blocks = []
+    for tensor, name in zip(tensors, names, strict=True):
+        label = "Tensor" if len(tensors) == 1 else f"Tensor {name.partition(':')[0]}"
+        blocks.append(array_block(label, _named(tuple(tensor.shape)), _dtype(tensor.dtype)))
+    return tensor_blocks(blocks)
+
+
+def _named(shape: Sequence[int | None]) -> list[int | str | None]:
+    """Call the first axis the batch where its size is open: it is the same in and out."""
+    return [BATCH if axis == 0 and size is None else size for axis, size in enumerate(shape)]
+
+
+def _dtype(dtype: Any) -> np.dtype[Any]:
+    name = getattr(dtype, "name", str(dtype))
+    return np.dtype("float32" if name == "bfloat16" else name if name != "string" else object)
