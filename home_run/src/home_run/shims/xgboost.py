@@ -27,6 +27,7 @@ from home_run.shims.python import find_callable
 __all__ = ["XGBoostServable"]
 
 _ESTIMATORS = ("XGBClassifier", "XGBRegressor", "XGBRanker", "XGBRFClassifier", "XGBRFRegressor", "Booster")
+_TAKE_ARRAYS = ("predict", "predict_proba")  # the other methods insist on the names of the columns
 _BY_KIND = {"classifier": "XGBClassifier", "regressor": "XGBRegressor", "ranker": "XGBRanker"}
 
 
@@ -50,7 +51,10 @@ class XGBoostServable(BaseServable):
         for name in self.servable["methods"]:
             target = str(self._method_details(name).get("method_name") or _default(name))
             found = find_callable(self.model, target, f"the {kind} of {path.name!r}")
-            self._set_function(name, self._on_matrix(found) if kind == "Booster" else self._on_rows(found))
+            if kind == "Booster":
+                self._set_function(name, self._on_matrix(found))
+            else:
+                self._set_function(name, self._on_rows(found, named=target not in _TAKE_ARRAYS))
 
     def _estimator(self, kind: str, path: Path) -> Any:
         load_framework("sklearn", distribution="scikit-learn")  # what these classes are made of
@@ -58,9 +62,15 @@ class XGBoostServable(BaseServable):
         estimator.load_model(str(path))
         return estimator
 
-    def _on_rows(self, method: Callable[..., Any]) -> Callable[..., Any]:
+    def _on_rows(self, method: Callable[..., Any], named: bool) -> Callable[..., Any]:
+        names = self._feature_names
+        pandas = load_framework("pandas", distribution="pandas") if named and names else None
+
         def call(inputs: Any, /, **parameters: Any) -> Any:
-            return method(rows(inputs, self._feature_names), **parameters)
+            table = rows(inputs, names)
+            if pandas is not None and not hasattr(table, "columns"):
+                table = pandas.DataFrame(table, columns=names)
+            return method(table, **parameters)
 
         return call
 
