@@ -6,6 +6,7 @@ import importlib.metadata
 import sys
 import sysconfig
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -123,6 +124,11 @@ def _spec(pinned: Mapping[str, str], *, closed: bool, python: str) -> Environmen
         platform=sysconfig.get_platform(),
         parsl=importlib.metadata.version("parsl"),
     )
+
+
+def for_this_hub(spec: EnvironmentSpec) -> EnvironmentSpec:
+    """The same environment for the hub as it is now: its Parsl may have changed since, or its machine."""
+    return replace(spec, platform=sysconfig.get_platform(), parsl=importlib.metadata.version("parsl"))
 
 
 def constraints(requirements: Iterable[str]) -> list[str]:

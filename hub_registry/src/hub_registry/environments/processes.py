@@ -58,6 +58,7 @@ class Processes:
         clean: bool = False,
         variables: Mapping[str, str] | None = None,
         directory: Path,
+        stdout: Path | None = None,
         time_limit_s: float | None = None,
         memory_bytes: int | None = None,
     ) -> Ended:
@@ -66,13 +67,16 @@ class Processes:
         Parameters
         ----------
         on_line
-            Called with each line of standard output and standard error, in this thread.
+            Called in this thread with each line of standard error, and of standard output unless that goes
+            to a file.
         environment
             All variables of the command; None: the hub's.
         clean, variables
             See `hub_registry.guard.guarded`.
         directory
             Where it runs.
+        stdout
+            File for standard output.
         time_limit_s
             Seconds after which the command is ended.
         memory_bytes
@@ -85,19 +89,20 @@ class Processes:
         """
         if memory_bytes is not None:
             argv = _with_memory_limit(argv, memory_bytes)
-        with self._lifeline(time_limit_s) as lifeline:
+        with self._lifeline(time_limit_s) as lifeline, contextlib.ExitStack() as stack:
             command = guarded(argv, lifeline.hold.path, clean=clean, variables=variables)
             with subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+                stdout=stack.enter_context(stdout.open("wb")) if stdout else subprocess.PIPE,
+                stderr=subprocess.PIPE if stdout else subprocess.STDOUT,
                 cwd=directory,
                 env=environment,
             ) as process:
-                assert process.stdout is not None
+                stream = process.stderr if stdout else process.stdout
+                assert stream is not None
                 try:
-                    for line in _lines(process.stdout):
+                    for line in _lines(stream):
                         on_line(line)
                 except BaseException:
                     lifeline.cut()

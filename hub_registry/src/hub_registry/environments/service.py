@@ -22,6 +22,7 @@ import structlog
 
 from hub_registry.environments.builder import Builder
 from hub_registry.environments.interface import Environment, EnvironmentRecords, EnvironmentSpec, Log
+from hub_registry.environments.lock import for_this_hub
 from hub_registry.environments.runtime import Runtime
 from hub_registry.errors import NotFoundError
 
@@ -63,6 +64,8 @@ class Environments:
         self._runtime = runtime
         self._clock = clock
         self._touched: dict[str, float] = {}
+        # Digest under which a servable knows its environment → digest of what stands for it in this hub.
+        self._present: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def prepare(self) -> None:
@@ -78,23 +81,29 @@ class Environments:
         """The interpreter of an environment.
 
         At once where the environment is ready, which it is when a servable that needs it is live. One that
-        was removed since is built again, which can take minutes: do not call it on an event loop.
+        was removed since, or that was built for another version of Parsl than the hub has now, is built
+        again, which can take minutes: do not call it on an event loop.
 
         Raises
         ------
         NotFoundError
             This hub never built such an environment.
         """
-        if not self._is_ready(digest):
+        present = self._present.get(digest)
+        if present is None or not self._is_ready(present):
             known = self._records.find(digest)
             if known is None:
                 raise NotFoundError(
                     f"There is no environment {digest}.", remedy="Publish the servable that needs it again."
                 )
-            logger.warning("an environment is gone and is built again", environment=digest)
-            self.ensure(known.spec, lambda line: logger.info("environment", environment=digest, line=line))
-        self._touch(digest)
-        return self._python(digest)
+            spec = for_this_hub(known.spec)
+            present = spec.digest
+            if not self._is_ready(present):
+                logger.warning("an environment has to be built again", environment=digest, new=present)
+                self.ensure(spec, lambda line: logger.info("environment", environment=present, line=line))
+            self._present[digest] = present
+        self._touch(present)
+        return self._python(present)
 
     def ensure(self, spec: EnvironmentSpec, log: Log) -> Environment:
         """The environment, built now if it is not ready; blocks, also while somebody else builds it.

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hub_registry.environments.interface import Log
-from hub_registry.environments.processes import Processes
+from hub_registry.environments.processes import Ended, Processes
 from hub_registry.errors import RegistryError
+from hub_registry.publications.report import Report, read_report
 
 #: Lines of output that the error quotes; the log has them all.
 QUOTED_LINES = 20
-
-#: The line with which `home_run test` says how it went.
-_VERDICT = re.compile(r"(reproduces|runs|fails)\.")
 
 #: What a servable without a test has to pass.
 _LOAD = (
@@ -105,59 +102,72 @@ class Trials:
         StoppingError
             The hub is being stopped.
         """
-        has_test = bool(test)
-        expects_output = test is not None and test.get("outputs") is not None
         scratch = self._scratch / key
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        document = str(directory / "dlhub.json")
-        if has_test:
-            log("Running the document's test.")
-            argv = [str(python), "-m", "home_run", "test", document]
-        else:
-            log("The document has no test: the servable is loaded and no more.")
-            argv = [str(python), "-c", _LOAD, document, str(directory)]
         tail: deque[str] = deque(maxlen=QUOTED_LINES)
-        verdict = ""
 
         def keep(line: str) -> None:
-            nonlocal verdict
-            if _VERDICT.match(line):
-                verdict = line
             tail.append(line)
             log(line)
 
+        document = str(directory / "dlhub.json")
         try:
-            ended = self._processes.run(
-                argv,
-                keep,
-                clean=True,
-                variables=self._variables(scratch, runtime),
-                directory=scratch,
-                time_limit_s=self._limits.time_s,
-                memory_bytes=self._limits.memory_bytes,
-            )
+            if test:
+                log("Running the document's test.")
+                command = [str(python), "-m", "home_run", "test", "--json", document]
+                stdout = scratch / "report.json"
+                ended = self._run(command, keep, scratch, runtime, stdout)
+                report = read_report(stdout)
+            else:
+                log("The document has no test: the servable is loaded and no more.")
+                command = [str(python), "-c", _LOAD, document, str(directory)]
+                ended = self._run(command, keep, scratch, runtime)
+                report = Report("", "", ())
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+        for line in report.lines:
+            keep(line)
+        self._judge(ended, report, test, tail)
+        log("The test has passed." if test else "The servable loads.")
+
+    def _run(
+        self, command: list[str], log: Log, scratch: Path, runtime: Path, stdout: Path | None = None
+    ) -> Ended:
+        return self._processes.run(
+            command,
+            log,
+            clean=True,
+            variables=self._variables(scratch, runtime),
+            directory=scratch,
+            stdout=stdout,
+            time_limit_s=self._limits.time_s,
+            memory_bytes=self._limits.memory_bytes,
+        )
+
+    def _judge(
+        self, ended: Ended, report: Report, test: Mapping[str, Any] | None, tail: Iterable[str]
+    ) -> None:
         if ended.timed_out:
             raise TestFailedError(
                 f"The servable had not finished after {self._limits.time_s:g} s and was ended.",
                 remedy="Give a smaller test, or ask the operator to raise test_time_s.",
             )
         if ended.status != 0:
-            what = "the servable's test failed" if has_test else "the servable could not be loaded"
+            what = "the servable's test failed" if test else "the servable could not be loaded"
             said = "\n".join(tail) or "nothing"
             raise TestFailedError(
-                f"In its own environment {what} ({_describe(ended.status)}). It said:\n{said}",
+                f"In its own environment {what} ({_describe(ended.status)}). {report.detail}\n"
+                f"It said:\n{said}",
                 remedy="Run `python -m home_run test dlhub.json` in that environment, correct what it names, "
                 "and publish again." + _memory_hint(said, self._limits.memory_bytes),
             )
-        if expects_output and not verdict.startswith("reproduces"):
+        expects_output = test is not None and test.get("outputs") is not None
+        if expects_output and report.verdict != "reproduces":
             raise TestFailedError(
-                f"The servable's test ran and did not give what the document says. {verdict}",
+                f"The servable's test ran and did not give what the document says. {report.detail}",
                 remedy="Correct dlhub.test.outputs or its rtol and atol, and publish again.",
             )
-        log("The test has passed." if has_test else "The servable loads.")
 
     def _variables(self, scratch: Path, runtime: Path) -> Mapping[str, str]:
         return {

@@ -148,7 +148,7 @@ class Worker:
         subject = f"{publication.full_name} {publication.version}"
         detail = {"publication": publication.id, "stage": state, "kind": error.kind}
         with self._store.transaction():
-            log.always(f"Failed: {error.message}")
+            log.always(f"Failed: {error.message.splitlines()[0]}")  # the rest stands above
             if error.remedy:
                 log.always(error.remedy)
             self._store.fail(publication.id, describe_error(error, state))
