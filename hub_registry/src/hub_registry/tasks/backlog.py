@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 HIGH_WATER = 20_000
 LOW_WATER = 5_000
 PAGE = 2_000
+#: After an error of the database, in seconds.
+RETRY_S = 1.0
 
 
 class Backlog:
@@ -71,7 +73,18 @@ class Backlog:
         ):
             task = asyncio.create_task(self._read(environment))
             self._refilling[environment] = task
-            task.add_done_callback(lambda _: self._refilling.pop(environment, None))
+            task.add_done_callback(lambda ended: self._refilled(environment, ended))
+
+    def _refilled(self, environment: str, ended: asyncio.Task[None]) -> None:
+        self._refilling.pop(environment, None)
+        if ended.cancelled():
+            return
+        if error := ended.exception():
+            log.error("backlog_not_read", environment=environment, error=str(error))
+            asyncio.get_running_loop().call_later(RETRY_S, self.refill, environment)
+        else:
+            # All that was read may have been sent in the meantime.
+            self.refill(environment)
 
     async def _read(self, environment: str) -> None:
         while environment in self._read_to and self._router.waiting(environment) < LOW_WATER:

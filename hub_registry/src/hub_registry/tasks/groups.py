@@ -76,7 +76,7 @@ class Groups:
                 subscriber.wake.clear()
                 try:
                     await asyncio.wait_for(subscriber.wake.wait(), idle_s)
-                except TimeoutError:
+                except asyncio.TimeoutError:
                     yield []
                     continue
             fresh = list(subscriber.fresh)

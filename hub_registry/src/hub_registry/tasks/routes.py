@@ -56,7 +56,7 @@ async def run(request: Request) -> Response:
     if wait_s := _WAIT.search(prefer):
         try:
             await asyncio.wait_for(asyncio.shield(ended), float(wait_s[1]))
-        except TimeoutError:
+        except asyncio.TimeoutError:
             return await _accepted(runtime, task_id, caller)
     return await answers.respond(await ended, frame=_wants_frame(request, default=not is_json))
 

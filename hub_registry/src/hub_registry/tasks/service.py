@@ -441,7 +441,7 @@ class Tasks:
                 live = await self._take_up(stored)
         try:
             return await asyncio.wait_for(asyncio.shield(_ended(live)), timeout_s)
-        except TimeoutError:
+        except asyncio.TimeoutError:
             return None
 
     async def cancel(self, task_id: str, principal: Principal) -> None:
