@@ -159,7 +159,7 @@ class BodyLimitMiddleware:
 def _route_of(scope: Scope) -> str:
     """The template of the path, or the name of a plain handler: few different ones, unlike paths."""
     route, endpoint = scope.get("route"), scope.get("endpoint")
-    return getattr(route, "path", None) or getattr(endpoint, "__qualname__", "(no route)")
+    return str(getattr(route, "path", None) or getattr(endpoint, "__qualname__", "(no route)"))
 
 
 def _request_id(scope: Scope) -> str:
