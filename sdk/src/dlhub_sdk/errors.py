@@ -288,8 +288,8 @@ class RemoteTraceback(Exception):
 class ServableError(TaskError):
     """The servable raised.
 
-    ``str(error)`` is the message of the servable's own exception, and the class is also a
-    subclass of its builtin type where it has one.
+    ``str(error)`` is the message of the servable's own exception (with a remedy where home_run
+    raised it), and the class is also a subclass of its builtin type where it has one.
 
     Attributes
     ----------
@@ -306,9 +306,6 @@ class ServableError(TaskError):
     remote_type: str = ""
     remote_traceback: str = ""
     metadata: dict[str, Any]
-
-    def __str__(self) -> str:
-        return self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
         cls, builtin = getattr(type(self), "_origin", (type(self), None))

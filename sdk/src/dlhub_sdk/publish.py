@@ -6,13 +6,13 @@ import contextlib
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from dlhub_sdk import requests
-from dlhub_sdk.errors import ConfigurationError, InvalidRequestError, PublicationError
+from dlhub_sdk.errors import ConfigurationError, InvalidRequestError, PublicationError, Who
 from dlhub_sdk.progress import progress_bar
 from dlhub_sdk.records import LogLine, PublicationRecord
 from dlhub_sdk.responses import read_object
@@ -22,7 +22,7 @@ from dlhub_sdk.upload import Uploader
 if TYPE_CHECKING:
     from dlhub_sdk.bundle import Bundle
 
-__all__ = ["PlannedFile", "PublicationPlan", "Publisher", "as_bundle", "cloned"]
+__all__ = ["PlannedFile", "PublicationPlan", "Publisher", "as_bundle", "cloned", "failed_publication"]
 
 _LOG_TAIL = 12
 
@@ -205,8 +205,19 @@ class Publisher:
                 on_line(line)
         record = self.record(publication_id)
         if record.state != "live":
-            raise PublicationError(
-                f"The publication {publication_id} of {record.servable} failed:\n" + "\n".join(tail),
-                remedy="Correct what the log names and publish again.",
-            )
+            raise failed_publication(record, tail)
         return record
+
+
+def failed_publication(record: PublicationRecord, tail: Sequence[str]) -> PublicationError:
+    """Return the error of a publication that did not become live, with the end of its log."""
+    reason = record.error or {}
+    who = reason.get("who")
+    return PublicationError(
+        f"The publication {record.id} of {record.servable} failed: {reason.get('message', '')}\n"
+        + "\n".join(f"  {line}" for line in tail)
+        + "\n",
+        remedy=reason.get("remedy") or "Correct what the log names and publish again.",
+        who=who if who in get_args(Who) else None,
+        kind=reason.get("kind"),
+    )

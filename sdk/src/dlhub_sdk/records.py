@@ -90,7 +90,13 @@ class LogLine:
 
 @dataclass(frozen=True)
 class PublicationRecord:
-    """A publication: received, checked, environment_ready, tested, live or failed."""
+    """A publication: received, checked, environment_ready, tested, live or failed.
+
+    Attributes
+    ----------
+    error : dict or None
+        Why it failed: stage, kind, who, message and remedy.
+    """
 
     id: str
     state: str
@@ -98,7 +104,7 @@ class PublicationRecord:
     name: str | None = None
     version: str | None = None
     digest: str | None = None
-    error: Any = None
+    error: Mapping[str, Any] | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> PublicationRecord:

@@ -241,11 +241,12 @@ def upload_chunk(location: str, offset: int, chunk: bytes) -> Request:
 
 
 def publish(document: Mapping[str, Any], files: Sequence[Mapping[str, Any]]) -> Request:
-    return _post("/publications", {"document": document, "files": list(files)}, repeatable=False)
+    """Hand in a publication. Repeatable: the same content is the same publication."""
+    return _post("/publications", {"document": document, "files": list(files)})
 
 
-def publications() -> Request:
-    return Request("GET", "/publications")
+def publications(*, before: int | None = None, limit: int = 50) -> Request:
+    return Request("GET", _path("/publications", before=before, limit=limit))
 
 
 def publication(publication_id: str) -> Request:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -17,6 +18,7 @@ import struct
 import tempfile
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -79,7 +81,7 @@ class Task:
 class Version:
     document: dict[str, Any]
     files: dict[str, bytes]
-    call: Callable[[str, Any, dict[str, Any]], Any]
+    call: Callable[[str, dict[str, Any]], tuple[Any, dict[str, Any]]]
 
 
 class FakeHub:
@@ -131,7 +133,7 @@ class FakeHub:
             "servable": {"type": "Python static method", "shim": "python.PythonStaticMethodServable"},
         }
         document["servable"]["methods"] = methods
-        self._store(owner, document, {}, lambda _, inputs, parameters: function(inputs, **parameters))
+        self._store(owner, document, {}, functools.partial(_call, function))
 
     def fail(self, method: str, path: str, answer: Answer | int, times: int = 1) -> None:
         """Answer the next requests to `path` (a regular expression) with a status, or as `answer` does."""
@@ -262,7 +264,7 @@ class FakeHub:
         wanted = request.query.get("version", "latest")
         for version in self.versions.get(name, []):
             dlhub = version.document["dlhub"]
-            if wanted in ("latest", dlhub["version"], dlhub["id"]):
+            if wanted in ("latest", dlhub.get("version", "1"), dlhub["id"]):
                 return version
         raise KeyError(f"{name} {wanted}")
 
@@ -336,17 +338,9 @@ class FakeHub:
 
     def _execute(self, task: Task, version: Version, event: dict[str, Any]) -> None:
         self.executed.append(task.id)
-        metadata: dict[str, Any] = {"success": True, "stdout": None, "stderr": None, "exc": None}
-        metadata |= {"error_message": None, "wall_time": 0.001}
-        value = None
-        try:
-            value = version.call(task.method, event["inputs"], event["parameters"] or {})
-        except Exception as exc:
-            task.error = to_struct(exc)
-            metadata |= {"success": False, "exc": task.error, "stdout": "printed by the servable\n"}
-            metadata["error_message"] = task.error["traceback"]
-        if event["debug"]:
-            metadata["stdout"] = "printed by the servable\n"
+        value, metadata = version.call(task.method, event)
+        if metadata["exc"] is not None:
+            metadata["exc"] = task.error = to_struct(metadata["exc"])
         frame = codec.encode(((value, metadata), 1.5), allow_pickle=True)
         failed = 422 if task.error and task.error["kind"] == "invalid-input" else 500
         self._end(task, "failed" if task.error else "succeeded", failed if task.error else 200, frame)
@@ -485,11 +479,8 @@ class FakeHub:
             return
         servable.echo = False
 
-        def call(method: str, inputs: Any, parameters: dict[str, Any]) -> Any:
-            value, metadata = servable.run(inputs, parameters, method=method)
-            if not metadata["success"]:
-                raise metadata["exc"]
-            return value
+        def call(method: str, event: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+            return servable.run(event["inputs"], event["parameters"], event["debug"], method)
 
         self._store("tester", document, files, call)
         note("live", "ready to run")
@@ -509,6 +500,18 @@ class FakeHub:
         lines = [line for line in record["lines"] if line["n"] > after][:1]
         following = lines[-1]["n"] if lines else after
         return web.json_response({"lines": lines, "state": record["state"], "next": following})
+
+
+def _call(function: Callable[..., Any], method: str, event: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Call a plain function as a worker would, with a line of output that it did not write."""
+    metadata: dict[str, Any] = {"success": True, "stderr": None, "exc": None, "error_message": None}
+    metadata |= {"wall_time": 0.001, "stdout": "printed by the servable\n" if event["debug"] else None}
+    try:
+        return function(event["inputs"], **(event["parameters"] or {})), metadata
+    except Exception as exc:
+        metadata |= {"success": False, "exc": exc, "stdout": "printed by the servable\n"}
+        metadata["error_message"] = "".join(traceback.format_exception(exc))
+        return None, metadata
 
 
 def problem(status: int, kind: str, detail: str, **more: Any) -> web.Response:

@@ -33,8 +33,7 @@ def test_run_carries_its_id_and_its_length() -> None:
     assert request.repeatable
 
 
-def test_publishing_is_not_repeatable() -> None:
-    assert not requests.publish({}, []).repeatable
+def test_a_part_of_a_file_is_not_repeatable() -> None:
     assert not requests.upload_chunk("/uploads/1", 0, b"x").repeatable
 
 

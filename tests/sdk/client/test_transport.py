@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from fake_hub import FakeHub
 
-from dlhub_sdk import errors, transport
+from dlhub_sdk import errors, requests, transport
 from dlhub_sdk.client import DLHubClient
 
 
@@ -70,13 +70,8 @@ def test_silent_hub() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with DLHubClient(url=url, http_timeout=0.05) as client, pytest.raises(errors.UnavailableError):
-            client._transport.send(client_request())
-
-
-def client_request() -> object:
-    from dlhub_sdk import requests
-
-    return requests.publish({}, [])  # not repeatable, so that the test waits once
+            # Not repeatable, so that the test waits once.
+            client._transport.send(requests.upload_chunk("/uploads/1", 0, b"x"))
 
 
 def test_something_that_is_not_a_hub(client: DLHubClient, hub: FakeHub) -> None:
