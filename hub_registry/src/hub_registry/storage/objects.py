@@ -169,8 +169,9 @@ class RemoteObjects:
     def list_objects(self) -> Iterator[tuple[str, float]]:
         """See `ObjectStore.list_objects`."""
         for path in self._find(""):
-            if f"/{TEMPORARY}/" not in path:
-                yield path.rpartition("/")[2], self._modified(path)
+            *_, directory, name = path.split("/")
+            if directory != TEMPORARY:
+                yield name, self._modified(path)
 
     def remove_strays(self, before: float) -> int:
         """See `ObjectStore.remove_strays`."""
