@@ -100,13 +100,12 @@ def as_dtype(value: Any, dtype: npt.DTypeLike, *, name: str) -> npt.NDArray[Any]
             remedy="Send a rectangular array of numbers of that type.",
         ) from exc
     precise = target.kind in "fc" and array.dtype.kind in "biuf" + ("c" if target.kind == "c" else "")
-    if not (precise or target.kind in "OUS" or np.can_cast(array.dtype, target, "safe")):
-        back = converted.astype(array.dtype)
-        if not np.array_equal(back, array):
-            raise InvalidInputError(
-                f"The input {name!r} holds {array.dtype.name} values that {target.name} cannot represent.",
-                remedy=f"Convert it to {target.name} before the call, as the model needs it.",
-            )
+    checked = not (precise or target.kind in "OUS" or np.can_cast(array.dtype, target, "safe"))
+    if checked and not np.array_equal(converted, array):
+        raise InvalidInputError(
+            f"The input {name!r} holds {array.dtype.name} values that {target.name} cannot represent.",
+            remedy=f"Convert it to {target.name} before the call, as the model needs it.",
+        )
     return converted
 
 

@@ -30,6 +30,7 @@ __all__ = ["KerasServable"]
 
 _HDF5 = (".h5", ".hdf5", ".hdf", ".hd5")
 _BATCH_SIZE = 256
+_UNKNOWN_CLASS = ("Could not locate class", "Unknown layer", "custom object")
 _SAFE_SINCE = (3, 11, 3)
 """The first Keras whose safe mode cannot be switched off from inside a model file: CVE-2025-1550,
 CVE-2025-8747 and CVE-2025-9906 (``.keras``), CVE-2025-9905 (HDF5, which ignored it)."""
@@ -75,9 +76,9 @@ class KerasServable(BaseServable):
                     f"{at_fault.name!r} holds Python code in a Lambda layer, which is not loaded.",
                     remedy="Write the layer as a class, name it in options.custom_objects, and save again.",
                 ) from exc
-            if "custom object" in str(exc) or "Unknown layer" in str(exc):
+            if any(sign in str(exc) for sign in _UNKNOWN_CLASS):
                 raise ShimError(
-                    f"{at_fault.name!r} uses a class that Keras does not know: {_first_line(exc)}",
+                    f"{at_fault.name!r} uses a class that Keras does not know: {_line_of(exc)}",
                     remedy="Name it in options.custom_objects and add the file that defines it.",
                 ) from exc
             raise self._load_failed(at_fault, exc) from exc
@@ -139,7 +140,7 @@ class KerasServable(BaseServable):
         first = next(iter(arrays.values())) if isinstance(arrays, dict) else arrays
         count = len(first[0] if isinstance(first, list) else first)
         # model.predict sets up a data pipeline, 30 ms a call: worth it only to bound the memory of many rows.
-        if batch_size is None and 0 < count <= self._batch_size:
+        if batch_size is None and count <= self._batch_size:
             return self.model.predict_on_batch(arrays)
         return self.model.predict(arrays, batch_size=batch_size or self._batch_size, verbose=0)
 
@@ -165,5 +166,7 @@ def _output_names(model: Any) -> list[str]:
     return list(named or ["output"] * (len(getattr(model, "outputs", None) or []) == 1))
 
 
-def _first_line(exc: BaseException) -> str:
-    return str(exc).strip().splitlines()[0][:300]
+def _line_of(exc: BaseException) -> str:
+    """Return the line of an error of Keras that names the class."""
+    lines = str(exc).strip().splitlines()
+    return next((line for line in lines if any(sign in line for sign in _UNKNOWN_CLASS)), lines[0])[:300]

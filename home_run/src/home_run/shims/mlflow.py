@@ -23,6 +23,7 @@ import numpy as np
 
 from home_run.errors import InvalidInputError, ShimError
 from home_run.shims._base import BaseServable, load_framework
+from home_run.shims._consent import require_consent
 from home_run.shims._directories import model_directory, require_content
 
 __all__ = ["MLflowServable"]
@@ -30,6 +31,8 @@ __all__ = ["MLflowServable"]
 _PICKLES = (".pkl", ".pickle", ".cloudpickle", ".joblib", ".pt", ".pth", ".pt2", ".dill", ".bin")
 _DATA_ONLY = ("mlflow.onnx", "mlflow.xgboost", "mlflow.lightgbm", "mlflow.catboost", "mlflow.tensorflow",
               "mlflow.keras", "mlflow.prophet", "mlflow.transformers")  # fmt: skip
+
+_FROM_CODE = ("mlflow.pyfunc.model", "mlflow.pyfunc.loaders.code_model")  # or, the first, a pickle
 
 
 class MLflowServable(BaseServable):
@@ -48,8 +51,10 @@ class MLflowServable(BaseServable):
         stored = _stored(directory, flavours)
         pickled = _find_pickle(directory, flavours)
         if pickled is not None:
-            flavour = flavours["python_function"]["loader_module"]
-            self._require_pickle(pickled, f"{flavour} of MLflow stores one")
+            loaded_by = flavours["python_function"]["loader_module"]
+            if pickled.name == "MLmodel":
+                require_consent(self, pickled, f"{loaded_by} is not known to read files without code only")
+            self._require_pickle(pickled, f"{loaded_by} of MLflow stores one")
         try:
             with _importable(self._code), _pickles_allowed(self.allow_pickle or _is_plain_skops(flavours)):
                 self.model = self._pyfunc.load_model(str(directory), suppress_warnings=True)
@@ -125,8 +130,8 @@ def _find_pickle(directory: Path, flavours: Mapping[str, Any]) -> Path | None:
         return suspects[0]
     if function["loader_module"] == "mlflow.sklearn":
         safe = _is_plain_skops(flavours)
-    elif function["loader_module"] == "mlflow.pyfunc.model":
-        safe = "model_code_path" in function  # "models from code": a Python file, no pickle
+    elif function["loader_module"] in _FROM_CODE:
+        safe = "model_code_path" in function
     else:
         safe = function["loader_module"] in _DATA_ONLY
     return None if safe else directory / "MLmodel"
