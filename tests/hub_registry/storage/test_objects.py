@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
+from bundles import sha256
 from hub_registry.errors import ConfigurationError
 from hub_registry.storage.interface import ObjectStore
 from hub_registry.storage.objects import LocalObjects, RemoteObjects, open_objects
-from published import sha256
 
 DATA = b"weights" * 1000
 NAME = sha256(DATA)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from bundles import append_headers, location, sha256, upload, upload_headers
 from hub_registry.settings import Settings
-from published import append_headers, location, sha256, upload, upload_headers
 
 pytestmark = pytest.mark.asyncio
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, MetaData, String, Table, insert, select
 
+from bundles import sha256
 from hub_registry.database import Database
 from hub_registry.errors import IntegrityError, NotFoundError, RangeError
 from hub_registry.storage.interface import Blob
 from hub_registry.storage.objects import LocalObjects, open_objects
 from hub_registry.storage.service import HashMismatchError, Storage
 from hub_registry.storage.storage import SqlStorageRecords
-from published import sha256
 
 DATA = bytes(range(256)) * 8192  # 2 MiB
 NAME = sha256(DATA)

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bundles import append_headers, sha256, upload_headers
 from hub_process import HubProcess
-from published import append_headers, sha256, upload_headers
 
 MIB = 1 << 20
 SIZE = 256 * MIB

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bundles import sha256
 from hub_registry.accounts.interface import Principal
 from hub_registry.audit.service import Audit
 from hub_registry.errors import (
@@ -18,7 +19,6 @@ from hub_registry.errors import (
 from hub_registry.storage.interface import Blob
 from hub_registry.storage.service import HashMismatchError, Storage
 from hub_registry.storage.uploads import UploadBusyError, UploadOffsetError, Uploads
-from published import sha256
 
 ANN = Principal("a", "ann", "user")
 BOB = Principal("b", "bob", "user")
