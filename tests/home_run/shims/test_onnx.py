@@ -134,6 +134,6 @@ def test_a_provider_that_is_not_installed(zoo: Zoo) -> None:
 
 def test_the_number_of_threads_can_be_set(zoo: Zoo) -> None:
     servable = vad(zoo, run={"method_details": {"output": "output"}}, options={"threads": 1})
-    assert servable.session.get_session_options().intra_op_num_threads == 1  # type: ignore[attr-defined]
+    assert servable.session.get_session_options().intra_op_num_threads == 1
     found = value_of(servable.run(zoo("onnx-silero").inputs))
     assert np.allclose(found, zoo("onnx-silero").expected, rtol=1e-5)

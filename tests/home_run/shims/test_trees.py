@@ -36,7 +36,7 @@ def test_a_regressor_is_told_from_the_file(tmp_path: Path, diabetes: tuple[Any, 
     features, target = diabetes
     model = xgboost.XGBRegressor(n_estimators=3, n_jobs=1).fit(features, target)
     servable = xgboost_of(tmp_path, model, run={}, apply={})
-    assert type(servable.model).__name__ == "XGBRegressor"  # type: ignore[attr-defined]
+    assert type(servable.model).__name__ == "XGBRegressor"
     assert np.array_equal(value_of(servable.run(features[:9].to_numpy())), model.predict(features[:9]))
     assert np.array_equal(value_of(servable.apply(features[:9].to_numpy())), model.apply(features[:9]))
     with pytest.raises(ShimError, match="no 'predict_proba' in the XGBRegressor"):

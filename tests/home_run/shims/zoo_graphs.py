@@ -110,7 +110,7 @@ def tensorflow_saved_model(directory: Path) -> ZooModel:
     """A SavedModel of three signatures: an array, a scaled array, and two outputs."""
     import tensorflow as tf
 
-    class Line(tf.Module):
+    class Line(tf.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.slope = tf.Variable([1.0, 2.0, 3.0])

@@ -227,14 +227,14 @@ def transformers_bert(directory: Path) -> ZooModel:
             num_hidden_layers=1,
             num_attention_heads=2,
             intermediate_size=16,
-            max_position_embeddings=32,
-            num_labels=2,
+            max_position_embeddings=32,  # and two labels, by default
         )
     ).eval()
     model.save_pretrained(directory / "bert")
     tokenizer.save_pretrained(directory / "bert")
     inputs = ["the lazy fox", "quick dog"]
-    expected = TextClassificationPipeline(model=model, tokenizer=tokenizer)(inputs)
+    pipeline: Any = TextClassificationPipeline
+    expected = pipeline(model=model, tokenizer=tokenizer)(inputs)
     label = {"type": "dict", "properties": {"label": {"type": "string"}, "score": {"type": "float"}}}
     return finish(
         "transformers-bert",
