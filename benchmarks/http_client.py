@@ -10,8 +10,11 @@ import json
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 Part = bytes | bytearray | memoryview
+#: uvicorn closes a connection that was idle for 5 s.
+_FRESH_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class _Connection(asyncio.Protocol):
         self._length: int | None = 0
         self._waiter: asyncio.Future[Answer] | None = None
         self._transport: asyncio.Transport
+        self.idle_since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -116,13 +120,23 @@ class HttpClient:
 
     async def request(self, method: str, path: str, parts: Sequence[Part] = (), *headers: str) -> Answer:
         """Send one request with the body ``parts`` and return the whole answer."""
-        connection = self._idle.pop() if self._idle else await self._connect()
         length = sum(len(part) for part in parts)
         lines = "".join(f"{line}\r\n" for line in headers)
         head = f"{method} {path} HTTP/1.1\r\n{self._headers}{lines}Content-Length: {length}\r\n\r\n"
+        connection = self._pop_idle() or await self._connect()
         answer = await connection.send([head.encode("latin-1"), *parts])
+        connection.idle_since = monotonic()
         self._idle.append(connection)
         return answer
+
+    def _pop_idle(self) -> _Connection | None:
+        """Return a connection used a moment ago; servers close, perhaps just now, what idles for seconds."""
+        while self._idle:
+            connection = self._idle.pop()
+            if monotonic() - connection.idle_since < _FRESH_S:
+                return connection
+            connection.close()
+        return None
 
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()

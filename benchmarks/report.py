@@ -38,7 +38,7 @@ TABLES: Mapping[str, tuple[Column, ...]] = {
     "5,000 rows, start, memory": (
         Column("a call each\ns", "rows-calls", "seconds"),
         Column("one call\nms", "rows-run", "seconds", 1e3),
-        Column("one request,\n5,000 tasks, s", "rows-batch", "seconds"),
+        Column("one request\n5,000 tasks, s", "rows-batch", "seconds"),
         Column("first result\nof it, ms", "rows-batch", "first_ms"),
         Column("start to first\nanswer, s", COLD, "seconds"),
         Column("memory with\nthe client, MiB", COLD, "mib"),
@@ -92,7 +92,7 @@ class Grid:
 
     def markdown(self) -> str:
         """Draw for a page."""
-        headings = [heading.replace("\n", ", ") for heading in self.headings]
+        headings = [heading.replace("\n", " ") for heading in self.headings]
         lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *self.rows]
         return f"**{self.title}**\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
 

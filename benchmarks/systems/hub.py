@@ -149,7 +149,8 @@ class Hub:
         accepted = json.loads(_read(connection, 202))
         connection.request("GET", f"/api/v1/groups/{accepted['group']}/results", headers=self._headers)
         stream = connection.getresponse()
-        parser, frames, first = GroupStreamParser(), {}, 0.0
+        parser, first = GroupStreamParser(), 0.0
+        frames: dict[str, bytes | memoryview] = {}
         while len(frames) < len(values):
             for arrival in parser.feed(stream.read1(1 << 18)):
                 first = first or perf_counter()
@@ -179,7 +180,8 @@ def _describe(place: Place) -> list[Any]:
     sys.path.insert(0, str(place.directory))
     path = place.directory / "digits.skops"
     skops.io.dump(joblib.load(place.model), path)
-    types = {"noop": ("integer", {}), "array": ("ndarray", {"shape": ARRAY_SHAPE, "dtype": "float32"})}
+    array: dict[str, Any] = {"shape": ARRAY_SHAPE, "dtype": "float32"}
+    types: dict[str, tuple[str, dict[str, Any]]] = {"noop": ("integer", {}), "array": ("ndarray", array)}
     described: list[Any] = []
     for name, (kind, options) in types.items():
         function = PythonStaticMethodModel.create_model(module.stem, name)

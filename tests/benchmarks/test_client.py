@@ -28,14 +28,14 @@ def with_server(reply: bytes, use: Callable[[HttpClient], Awaitable[Answer]]) ->
             writer.write(reply[7:])
 
     async def run() -> Answer:
-        ended = asyncio.Event()
+        serving: set[asyncio.Task[None] | None] = set()
 
         async def quietly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            serving.add(asyncio.current_task())
             with contextlib.suppress(asyncio.IncompleteReadError):
                 await serve(reader, writer)
             writer.close()
             await writer.wait_closed()
-            ended.set()
 
         server = await asyncio.start_server(quietly, "127.0.0.1", 0)
         client = HttpClient(server.sockets[0].getsockname()[1], ["X-Common: 1"])
@@ -45,7 +45,7 @@ def with_server(reply: bytes, use: Callable[[HttpClient], Awaitable[Answer]]) ->
             client.close()
             server.close()
             await server.wait_closed()
-            await ended.wait()
+            await asyncio.gather(*filter(None, serving))
 
     return asyncio.run(run()), seen
 
@@ -72,6 +72,27 @@ def test_connections_are_kept_and_chunks_are_joined() -> None:
     answer, seen = with_server(reply, twice)
     assert answer.body == b"abcde"
     assert len(seen) == 2
+
+
+def test_a_connection_that_idled_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    connect = HttpClient._connect
+
+    async def counted(client: HttpClient) -> Any:
+        made.append(client)
+        return await connect(client)
+
+    async def twice(client: HttpClient) -> Answer:
+        await client.request("GET", "/")
+        return await client.request("GET", "/")
+
+    monkeypatch.setattr(HttpClient, "_connect", counted)
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    with_server(reply, twice)
+    assert len(made) == 1
+    monkeypatch.setattr("benchmarks.http_client._FRESH_S", 0.0)
+    with_server(reply, twice)
+    assert len(made) == 3
 
 
 def test_another_status_raises_with_the_body() -> None:
