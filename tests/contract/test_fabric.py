@@ -23,7 +23,6 @@ from home_run import codec
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, WorkerLostError
 from hub_registry.fabrics.interface import Endpoint, Fabric, WorkerEnvironment
 from hub_registry.fabrics.local import LocalFabric
-from hub_registry.guard import hold_lifeline
 
 MODULE = """
     import os
@@ -57,8 +56,7 @@ DOCUMENT = {
 
 def local(directory: Path) -> Fabric:
     variables = {"PYTHONPATH": str(Path(home_run.__file__).parent.parent)}
-    lifeline = hold_lifeline(directory / "lifelines")
-    return LocalFabric(directory / "engines", lifeline.path, workers=2, prefetch=1, variables=variables)
+    return LocalFabric(directory / "engines", workers=2, prefetch=1, variables=variables)
 
 
 FABRICS: dict[str, Callable[[Path], Fabric]] = {"local": local}

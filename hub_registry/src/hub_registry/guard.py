@@ -42,12 +42,19 @@ class Hold:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._descriptor)
-            raise
+        self._descriptor = -1
+        while self._descriptor < 0:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # The holder before us removes the file when it lets go: is this still the one of that name?
+                if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                    self._descriptor = descriptor
+            except FileNotFoundError:
+                continue
+            finally:
+                if self._descriptor != descriptor:
+                    os.close(descriptor)
 
     def release(self) -> None:
         """Let go of the lock and remove the file. Idempotent."""

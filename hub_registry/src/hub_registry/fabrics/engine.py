@@ -7,9 +7,7 @@ Batches go through the executor's `submit_payload`, as the engine's own tasks do
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -18,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hub_registry.fabrics.errors import EndpointStartError
-from hub_registry.guard import guarded
+from hub_registry.fabrics.processes import wait_ended
+from hub_registry.guard import Hold, guarded, hold_lifeline
 
 if TYPE_CHECKING:
     from globus_compute_endpoint.engines import GlobusComputeEngine
@@ -29,6 +28,8 @@ INTERCHANGE = "parsl.executors.high_throughput.interchange"
 HEARTBEAT_PERIOD_S = 1
 HEARTBEAT_THRESHOLD_S = 30
 NEVER_S = 365 * 86400.0
+#: For how long `stop` waits for the last process to be gone.
+STOP_S = 10.0
 #: What the worker calls with a batch.
 BATCH_CONTEXT = {"task_executor": {"f": "home_run.worker.run_batch"}}
 
@@ -46,9 +47,7 @@ class EngineOptions:
     prefetch
         Batches that wait at the worker pool.
     run_dir
-        Scratch directory of this engine: scripts, logs, certificates.
-    lifeline
-        File whose lock the hub holds; see `hub_registry.guard`.
+        Scratch directory of this engine: scripts, logs, certificates, and the lifeline of its processes.
     variables
         Environment variables of the workers.
     """
@@ -57,7 +56,6 @@ class EngineOptions:
     workers: int
     prefetch: int
     run_dir: Path
-    lifeline: Path
     variables: Mapping[str, str]
 
 
@@ -67,6 +65,7 @@ class Engine:
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
         self._engine: GlobusComputeEngine | None = None
+        self._lifeline: Hold | None = None
 
     def start(self) -> None:
         """Start the interchange and the block of workers.
@@ -78,12 +77,14 @@ class Engine:
         """
         options = self._options
         options.run_dir.mkdir(parents=True, exist_ok=True)
-        engine = _build(options)
+        self._lifeline = hold_lifeline(options.run_dir)
+        engine = _build(options, self._lifeline.path)
         try:
             engine.start(endpoint_id=uuid.uuid4(), run_dir=str(options.run_dir))
             # At once: the strategy thread would get to it after its first period.
             engine.scale_out(1)
         except Exception as error:
+            self._lifeline.release()
             engine.shutdown()
             raise EndpointStartError(
                 f"The workers of {options.python} could not be started: {error}.",
@@ -113,28 +114,25 @@ class Engine:
         return ""
 
     def stop(self) -> None:
-        """End workers and interchange. Idempotent."""
+        """End workers, interchange, and whatever they started. Idempotent."""
         from parsl.utils import Timer
 
         engine, self._engine = self._engine, None
-        if engine is None:
+        if engine is None or self._lifeline is None:
             return
-        # Parsl would first ask the interchange which blocks it has, and wait for ever for one that is dead.
-        for resource in engine.executor.provider.resources.values():
-            pid = resource["remote_pid"]
-            try:
-                group = os.getpgid(pid)
-                if group != os.getpgrp():
-                    os.killpg(group, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        blocks = [resource["remote_pid"] for resource in engine.executor.provider.resources.values()]
+        # The guards act at once. Parsl would first ask the interchange which blocks it has, and wait for
+        # ever for one that is dead.
+        self._lifeline.release()
         poller, engine.job_status_poller = engine.job_status_poller, None
         if poller is not None:
             Timer.close(poller)
         engine.shutdown()
+        for pid in blocks:
+            wait_ended(pid, STOP_S)
 
 
-def _build(options: EngineOptions) -> GlobusComputeEngine:
+def _build(options: EngineOptions, lifeline: Path) -> GlobusComputeEngine:
     # Imported here: together they take longer to import than the rest of the hub.
     from globus_compute_endpoint.engines import GlobusComputeEngine
     from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
@@ -156,12 +154,10 @@ def _build(options: EngineOptions) -> GlobusComputeEngine:
         job_status_kwargs={"strategy": "none", "strategy_period": NEVER_S},
     )
     python = str(options.python)
-    pool = guarded([python, "-m", WORKER_POOL], options.lifeline, clean=True, variables=options.variables)
+    pool = guarded([python, "-m", WORKER_POOL], lifeline, clean=True, variables=options.variables)
     # The engine would find `globus-compute-endpoint` on PATH; the environment has neither.
     # Braces: Parsl formats the command, twice.
     escaped = shlex.join(pool).replace("{", "{{{{").replace("}", "}}}}")
     engine.executor.launch_cmd = DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", escaped, 1)
-    engine.executor.interchange_launch_cmd = guarded(
-        [python, "-m", INTERCHANGE], options.lifeline, clean=True
-    )
+    engine.executor.interchange_launch_cmd = guarded([python, "-m", INTERCHANGE], lifeline, clean=True)
     return engine

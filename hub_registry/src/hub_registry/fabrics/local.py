@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import shutil
 import uuid
 from collections.abc import Callable
@@ -16,11 +15,9 @@ import structlog
 from hub_registry.fabrics.engine import Engine, EngineOptions
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, WorkerLostError
 from hub_registry.fabrics.interface import BatchDone, WorkerEnvironment
+from hub_registry.fabrics.processes import ended
 
 log = structlog.get_logger(__name__)
-
-#: Where a process cannot be watched through a descriptor, its end is looked for this often.
-WATCH_PERIOD_S = 1.0
 
 
 class LocalEndpoint:
@@ -68,7 +65,7 @@ class LocalEndpoint:
             done(answer)
 
     async def _watch(self, pid: int) -> None:
-        await _ended(pid)
+        await ended(pid)
         if self._closed:
             return
         reason = self._engine.why_it_ended()
@@ -103,8 +100,6 @@ class LocalFabric:
     ----------
     scratch
         Directory for the engines' own files; emptied at every start.
-    lifeline
-        File whose lock the hub holds; see `hub_registry.guard`.
     workers
         Worker processes per engine.
     prefetch
@@ -115,11 +110,8 @@ class LocalFabric:
 
     name = "local"
 
-    def __init__(
-        self, scratch: Path, lifeline: Path, *, workers: int, prefetch: int, variables: dict[str, str]
-    ) -> None:
+    def __init__(self, scratch: Path, *, workers: int, prefetch: int, variables: dict[str, str]) -> None:
         self._scratch = scratch
-        self._lifeline = lifeline
         self._workers = workers
         self._prefetch = prefetch
         self._variables = variables
@@ -142,7 +134,6 @@ class LocalFabric:
                 workers=self._workers,
                 prefetch=self._prefetch,
                 run_dir=scratch,
-                lifeline=self._lifeline,
                 variables=self._variables,
             )
         )
@@ -174,31 +165,3 @@ def _translate(error: BaseException) -> Exception:
     if isinstance(error, ManagerLost):
         return EndpointLostError(f"The worker pool is gone: {error}.")
     return EndpointLostError(f"The engine could not run the batch: {type(error).__name__}: {error}.")
-
-
-async def _ended(pid: int) -> None:
-    """Return when the process has ended."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    except (AttributeError, OSError):  # not Linux, or a kernel before 5.3
-        while _exists(pid):  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(WATCH_PERIOD_S)
-        return
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-    loop.add_reader(descriptor, ended.set)
-    try:
-        await ended.wait()
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

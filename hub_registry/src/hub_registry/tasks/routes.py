@@ -6,10 +6,11 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -25,7 +26,22 @@ from hub_registry.tasks.openapi import BATCH, GROUP_RESULTS, RESULT, RUN
 from hub_registry.tasks.runtime import TaskRuntime
 from hub_registry.tasks.service import Submission
 
+
+class PlainRoute(APIRoute):
+    """A route whose function takes the request and returns the response: nothing to inject or to validate.
+
+    It halves what the framework costs the call that everything is measured by, and is in the OpenAPI
+    document like any other.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The function itself."""
+        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return handler
+
+
 router = APIRouter(tags=["tasks"])
+hot = APIRouter(tags=["tasks"], route_class=PlainRoute)
 
 MAX_BATCH = 10_000
 MAX_METHOD = 128
@@ -35,7 +51,7 @@ MAX_WAIT_S = 24 * 3600.0
 _WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,9}(?:\.\d{1,6})?)\"?", re.ASCII)
 
 
-@router.post("/servables/{owner}/{name}/run", openapi_extra=RUN, response_class=Response)
+@hot.post("/servables/{owner}/{name}/run", openapi_extra=RUN, response_class=Response)
 async def run(request: Request) -> Response:
     """Run a servable on one input, and wait for the answer or not, as the Prefer header says."""
     received = time.time()
@@ -148,6 +164,9 @@ async def group_results(
         runtime.tasks.groups, group_id, caller, after=after, draining=request.app.state.hub.draining
     )
     return StreamingResponse(content, media_type="application/octet-stream")
+
+
+router.include_router(hot)
 
 
 def _runtime(request: Request) -> TaskRuntime:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from hub_registry.database import Database
 from hub_registry.fabrics.local import LocalFabric
-from hub_registry.guard import Hold, hold_lifeline
 from hub_registry.routing.service import Router
 from hub_registry.servables.service import Catalogue
 from hub_registry.settings import Settings
@@ -60,7 +59,6 @@ class TaskRuntime:
             inline_bytes=settings.max_inline_bytes,
             max_bytes=settings.max_body_bytes,
         )
-        self._lifeline: Hold = hold_lifeline(settings.data_dir / "lifelines")
         self._ledger = SqlLedger(self._database, asyncio.get_running_loop())
         self._ledger.start()
         variables = {
@@ -69,7 +67,6 @@ class TaskRuntime:
         }
         fabric = LocalFabric(
             settings.data_dir / "engines",
-            self._lifeline.path,
             workers=settings.workers,
             prefetch=settings.prefetch,
             variables=variables,
@@ -97,4 +94,3 @@ class TaskRuntime:
         await self.tasks.stop()
         await self.router.stop()
         await asyncio.to_thread(self._ledger.stop)
-        self._lifeline.release()

@@ -1,0 +1,73 @@
+"""A hub that is killed loses no accepted task, records no result twice, and leaves no process behind."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hub_process import HubProcess
+from published import client_of, make_work
+
+pytestmark = pytest.mark.service("package-index")
+
+
+def family_of(hub: HubProcess) -> list[psutil.Process]:
+    """The hub and everything it has started, detached or not."""
+    mine = str(hub.data_dir)
+    found = psutil.Process(hub.pid).children(recursive=True)
+    for process in psutil.process_iter(["cmdline"]):
+        if any(mine in part for part in process.info["cmdline"] or ()):
+            found += [process, *process.children(recursive=True)]
+    return [process for process in set(found) if process.pid != hub.pid]
+
+
+def test_kill_9_in_mid_flight(serve: Callable[..., HubProcess], tmp_path: Path) -> None:
+    hub = serve("--workers", "2")
+    with client_of(hub) as dl:
+        dl.publish_servable(make_work(tmp_path / "servable"), wait=True)
+        name = f"{dl.get_username()}/work"
+        assert dl.run(name, "warm") == "warm"
+        futures = [dl.run(name, f"sleep 0.0{number % 10}", asynchronous=True) for number in range(200)]
+        dl.run(name, "spawn")
+        # Some have ended, some run, most wait.
+        done = futures[20].result(timeout=60)
+        assert done == "sleep 0.00"
+        family = family_of(hub)
+        assert len(family) >= 5, "interchange, worker pool, workers and their guards"
+        hub.kill()
+        _, alive = psutil.wait_procs(family, timeout=20)
+        assert alive == [], "nothing that the hub started survives it"
+
+    hub.restart()
+    with client_of(hub) as dl:
+        for number, future in enumerate(futures):
+            value = dl.get_task(future.task_id)
+            while not value.done:
+                dl._await(future.task_id, None, None)
+                value = dl.get_task(future.task_id)
+            assert value.state == "succeeded"
+            (result, _), _ = dl.get_result(future.task_id, verbose=True)
+            assert result == f"sleep 0.0{number % 10}"
+    database = sqlite3.connect(hub.data_dir / "hub.sqlite")
+    counts = database.execute(
+        "SELECT count(*), count(DISTINCT id), count(DISTINCT result_seq), sum(state = 3) FROM tasks"
+    ).fetchone()
+    database.close()
+    assert counts[0] == counts[1] == counts[2] == counts[3]
+    assert counts[0] >= 202
+
+
+def test_stopping_leaves_no_process_either(serve: Callable[..., HubProcess], tmp_path: Path) -> None:
+    hub = serve()
+    with client_of(hub) as dl:
+        dl.publish_servable(make_work(tmp_path / "servable"), wait=True)
+        assert dl.run(f"{dl.get_username()}/work", "spawn") == "spawn"
+    family = family_of(hub)
+    assert family
+    hub.stop()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert alive == []
