@@ -62,7 +62,8 @@ def torch_torchscript(directory: Path) -> ZooModel:
     inputs = (tone(), 16000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit.load itself
-        model = torch.jit.load(str(directory / "vad.jit")).eval()
+        jit: Any = torch.jit
+        model = jit.load(str(directory / "vad.jit")).eval()
     with torch.inference_mode():
         expected = model(torch.from_numpy(inputs[0].copy()), inputs[1]).numpy()
     return finish(
@@ -198,18 +199,12 @@ def torch_module(directory: Path) -> ZooModel:
 
 def transformers_bert(directory: Path) -> ZooModel:
     """A BERT classifier of random weights with a tokenizer trained on two sentences."""
+    import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    from transformers import (
-        BertConfig,
-        BertForSequenceClassification,
-        PreTrainedTokenizerFast,
-        TextClassificationPipeline,
-        logging,
-        set_seed,
-    )
 
-    logging.disable_progress_bar()
-    set_seed(0)
+    hf: Any = transformers  # typed only in part
+    hf.logging.disable_progress_bar()
+    hf.set_seed(0)
     special = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
     words = Tokenizer(models.WordLevel(unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -217,11 +212,11 @@ def transformers_bert(directory: Path) -> ZooModel:
         ["the quick brown fox", "jumps over the lazy dog"],
         trainers.WordLevelTrainer(special_tokens=list(special.values())),
     )
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = hf.PreTrainedTokenizerFast(
         tokenizer_object=words, **{f"{name}_token": token for name, token in special.items()}
     )
-    model = BertForSequenceClassification(
-        BertConfig(
+    model = hf.BertForSequenceClassification(
+        hf.BertConfig(
             vocab_size=words.get_vocab_size(),
             hidden_size=16,
             num_hidden_layers=1,
@@ -233,8 +228,7 @@ def transformers_bert(directory: Path) -> ZooModel:
     model.save_pretrained(directory / "bert")
     tokenizer.save_pretrained(directory / "bert")
     inputs = ["the lazy fox", "quick dog"]
-    pipeline: Any = TextClassificationPipeline
-    expected = pipeline(model=model, tokenizer=tokenizer)(inputs)
+    expected = hf.TextClassificationPipeline(model=model, tokenizer=tokenizer)(inputs)
     label = {"type": "dict", "properties": {"label": {"type": "string"}, "score": {"type": "float"}}}
     return finish(
         "transformers-bert",
