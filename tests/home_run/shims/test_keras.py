@@ -140,6 +140,23 @@ def test_an_architecture_in_hdf5_and_weights_beside_it(copy_of: Zoo, keras: Any)
     assert value_of(servable.run(np.eye(4))).tolist() == [[2, 1], [1, 2], [1, 1], [1, 1]]
 
 
+@pytest.mark.parametrize("suffix", ["hd5", "hdf"])
+def test_hdf5_by_the_suffixes_of_old_documents(copy_of: Zoo, suffix: str) -> None:
+    kind = copy_of("keras-hdf5")
+    (kind.directory / "model.h5").rename(kind.directory / f"model.{suffix}")
+    whole = make(
+        SHIM,
+        kind.directory,
+        files={"model": f"model.{suffix}", "other": ["layers.py"]},
+        options=kind.document["servable"]["options"],
+        run={},
+    )
+    assert np.allclose(value_of(whole.run(kind.inputs)), kind.expected, rtol=1e-5)
+    files = {"arch": f"model.{suffix}", "model": f"model.{suffix}", "other": ["layers.py"]}
+    parted = make(SHIM, kind.directory, files=files, options=kind.document["servable"]["options"], run={})
+    assert np.allclose(value_of(parted.run(kind.inputs)), kind.expected, rtol=1e-5)
+
+
 def test_weights_of_another_model(copy_of: Zoo, keras: Any) -> None:
     kind = copy_of("keras-architecture")
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(7)]).save_weights(

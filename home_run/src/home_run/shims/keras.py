@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -63,33 +65,37 @@ class KerasServable(BaseServable):
             require_consent(self, architecture or path, why)
         at_fault = architecture or path
         try:
-            if architecture is None:
-                return self._read(path)
-            model = self._read(architecture)
-            at_fault = path
-            model.load_weights(str(path))
+            model = self._read(at_fault)
+            if architecture is not None:
+                at_fault = path
+                with _suffix_known(path) as known:
+                    model.load_weights(known)
         except HomeRunError:
             raise
         except Exception as exc:  # Keras raises ValueError, TypeError, OSError, KeyError, zip errors, …
-            if "arbitrary code" in str(exc):
-                raise ShimError(
-                    f"{at_fault.name!r} holds Python code in a Lambda layer, which is not loaded.",
-                    remedy="Write the layer as a class, name it in options.custom_objects, and save again.",
-                ) from exc
-            if any(sign in str(exc) for sign in _UNKNOWN_CLASS):
-                raise ShimError(
-                    f"{at_fault.name!r} uses a class that Keras does not know: {_line_of(exc)}",
-                    remedy="Name it in options.custom_objects and add the file that defines it.",
-                ) from exc
-            raise self._load_failed(at_fault, exc) from exc
+            raise self._explained(at_fault, exc) from exc
         return model
+
+    def _explained(self, path: Path, exc: Exception) -> ShimError:
+        if "arbitrary code" in str(exc):
+            return ShimError(
+                f"{path.name!r} holds Python code in a Lambda layer, which is not loaded.",
+                remedy="Write the layer as a class, name it in options.custom_objects, and save again.",
+            )
+        if any(sign in str(exc) for sign in _UNKNOWN_CLASS):
+            return ShimError(
+                f"{path.name!r} uses a class that Keras does not know: {_line_of(exc)}",
+                remedy="Name it in options.custom_objects and add the file that defines it.",
+            )
+        return self._load_failed(path, exc)
 
     def _read(self, path: Path) -> Any:
         models = self._keras.models
         if path.suffix == ".keras":
             return models.load_model(str(path), custom_objects=self._custom, compile=False, safe_mode=True)
         if path.suffix in _HDF5:
-            return models.load_model(str(path), custom_objects=self._custom, compile=False)
+            with _suffix_known(path) as known:
+                return models.load_model(known, custom_objects=self._custom, compile=False)
         if path.suffix in (".json", ".yml", ".yaml"):
             text = path.read_text(encoding="utf-8")
             if path.suffix != ".json":  # Keras itself reads YAML no more; it was the same as its JSON
@@ -143,6 +149,18 @@ class KerasServable(BaseServable):
         if batch_size is None and count <= self._batch_size:
             return self.model.predict_on_batch(arrays)
         return self.model.predict(arrays, batch_size=batch_size or self._batch_size, verbose=0)
+
+
+@contextmanager
+def _suffix_known(path: Path) -> Iterator[str]:
+    """Give HDF5 a name that Keras takes for it: Keras 3 goes by the suffix, and knows only two of them."""
+    if path.suffix not in _HDF5[2:]:
+        yield str(path)
+        return
+    with TemporaryDirectory(prefix="dlhub-keras-") as folder:
+        link = Path(folder) / "model.h5"
+        link.symlink_to(path.resolve())
+        yield str(link)
 
 
 def _inputs(model: Any) -> tuple[bool, dict[str, Any]]:
