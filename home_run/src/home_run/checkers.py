@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from home_run.types import TypeMismatch, describe, render_type
+from home_run.types import TypeMismatch, describe, read_declared_dtype, render_type
 
 __all__ = ["Checker", "compile_check", "compile_check_each"]
 
@@ -79,15 +79,20 @@ def compile_check_each(spec: Mapping[str, Any]) -> Checker:
     element of it: either is taken.
     """
     whole = compile_check(spec)
-    each = compile_check({"type": "list", "item_type": spec})
 
     def check(value: Any, symbols: dict[str, int]) -> Any:
         try:
             return whole(value, dict(symbols))
         except TypeMismatch:
-            if not isinstance(value, list | tuple | np.ndarray):
+            if not isinstance(value, list | tuple) and not (isinstance(value, np.ndarray) and value.ndim):
                 raise
-            return each(value, {})  # a named axis may differ from one element to the next
+        out: list[Any] = []
+        try:
+            for item in value:  # a named axis may differ from one element to the next
+                out.append(whole(item, {}))
+        except TypeMismatch as exc:
+            raise exc.inside(f"[{len(out)}]") from None
+        return out
 
     return check
 
@@ -197,7 +202,7 @@ def _from_objects(array: NDArray[Any], name: str) -> NDArray[Any] | None:
 
 
 def _exact_dtype(name: Any) -> Callable[[NDArray[Any]], NDArray[Any] | None]:
-    target = np.dtype(name)
+    target = read_declared_dtype(name)
 
     def convert(array: NDArray[Any]) -> NDArray[Any] | None:
         if array.dtype == target:

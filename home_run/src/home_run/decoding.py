@@ -85,7 +85,7 @@ def decode(buf: bytes | bytearray | memoryview, *, allow_pickle: bool = False) -
         )
     except CodecError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError, MemoryError) as exc:
+    except Exception as exc:  # numpy, struct, datetime, pyarrow: each has its own for damaged bytes
         raise damaged(f"its header cannot be read ({type(exc).__name__}: {exc})") from exc
     if decoder.open_marks or decoder.offsets is None:
         raise damaged("a mark stands where no container begins")
@@ -100,7 +100,10 @@ def _check_claims(header: memoryview) -> None:
     """
     walker = msgpack.Unpacker(max_buffer_size=len(header))
     walker.feed(header)
-    walker.skip()
+    try:
+        walker.skip()
+    except msgpack.OutOfData:
+        raise damaged("its header claims more elements than it holds") from None
 
 
 class _Decoder:

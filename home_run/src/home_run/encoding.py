@@ -206,6 +206,10 @@ def _convert_int(value: int) -> Any:
     return ExtType(BIG_INT, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True))
 
 
+def _decay_int(value: int) -> Any:
+    return int(value) if -(1 << 63) <= value < 1 << 64 else _convert_int(int(value))
+
+
 _CONVERTERS: dict[type, Callable[[Any], Any]] = {
     complex: lambda v: ExtType(COMPLEX_NUMBER, COMPLEX.pack(v.real, v.imag)),
     int: _convert_int,
@@ -216,18 +220,21 @@ _CONVERTERS: dict[type, Callable[[Any], Any]] = {
     frozenset: lambda v: [_MARKS[FROZENSET], *v],
 }
 
+# Results of a callback are packed without asking it again: each must be what msgpack knows.
 _DECAYS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (str, str.__str__),
     (bytes, bytes),
-    (int, int.__int__),
+    (int, _decay_int),
     (float, float.__float__),
-    (complex, complex),
+    (complex, _CONVERTERS[complex]),
     (dict, dict),
     (list, list),
-    (tuple, tuple),
-    (frozenset, frozenset),
-    (set, set),
+    (tuple, lambda v: [_MARKS[TUPLE], *v]),
+    (frozenset, _CONVERTERS[frozenset]),
+    (set, _CONVERTERS[set]),
     (datetime.datetime, _convert_datetime),
+    (datetime.date, _CONVERTERS[datetime.date]),
+    (datetime.timedelta, _CONVERTERS[datetime.timedelta]),
 )
 
 

@@ -21,7 +21,15 @@ from urllib.parse import unquote, urlsplit
 
 from home_run.errors import FileFetchError, InvalidOutputError
 
-__all__ = ["Fetcher", "Folder", "collect_file", "compile_fetch", "fetch_file", "max_file_bytes"]
+__all__ = [
+    "Fetcher",
+    "Folder",
+    "collect_file",
+    "compile_fetch",
+    "compile_fetch_each",
+    "fetch_file",
+    "max_file_bytes",
+]
 
 Fetcher = Callable[[Any, "Folder"], Any]
 
@@ -90,6 +98,16 @@ def compile_fetch(spec: Mapping[str, Any], leaf: Fetcher | None = None) -> Fetch
                 else value
             )
     return None
+
+
+def compile_fetch_each(spec: Mapping[str, Any]) -> Fetcher | None:
+    """Compile a type that a document with ``autobatch`` declares for the whole list or for one element."""
+    whole = compile_fetch(spec)
+    if whole is None or spec["type"] in ("list", "tuple"):
+        return whole
+    return lambda value, folder: (
+        [whole(item, folder) for item in value] if isinstance(value, list) else whole(value, folder)
+    )
 
 
 def fetch_file(value: Any, folder: Folder) -> str:

@@ -27,7 +27,7 @@ import numpy as np
 
 from home_run import tables
 from home_run.errors import CodecError
-from home_run.types import TypeMismatch, describe, normalise_type, render_type
+from home_run.types import TypeMismatch, describe, normalise_type, read_declared_dtype, render_type
 
 __all__ = ["from_json", "to_json"]
 
@@ -71,11 +71,13 @@ def _read(value: Any, spec: Mapping[str, Any]) -> Any:
             return {**value, "content": _read_any(value["content"])}
         if name == "python object" and str(spec.get("python_type", "")).endswith("DataFrame"):
             return _read_frame(value)
+        if name in ("any", "python object"):
+            return _read_any(value)
     except TypeMismatch:
         raise
-    except (ValueError, TypeError, OverflowError, binascii.Error) as exc:
+    except (ValueError, TypeError, OverflowError, KeyError, binascii.Error) as exc:
         raise TypeMismatch(render_type(spec), describe(value), str(exc)) from exc
-    return _read_any(value) if name in ("any", "python object") else value
+    return value
 
 
 def _read_any(value: Any) -> Any:
@@ -124,10 +126,13 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 def _read_array(value: Any, spec: Mapping[str, Any]) -> Any:
     if not isinstance(value, list):
         return value
-    dtype = np.dtype(spec["dtype"]) if "dtype" in spec else None
+    dtype = read_declared_dtype(spec["dtype"]) if "dtype" in spec else None
     kind = dtype.kind if dtype is not None else ""
     item = (spec.get("item_type") or {}).get("type", "any")
     depth = len(spec["shape"]) if spec.get("shape") is not None else None
+    if dtype is not None and dtype.names:
+        names = dtype.names
+        return np.array(_map_leaves(value, lambda v: tuple(v[name] for name in names)), dtype)
     if kind == "c" or item == "complex":
         leaves = _map_leaves(value, _read_complex, _is_complex_leaf(depth))
         return np.array(leaves, dtype or np.complex128)
@@ -248,7 +253,7 @@ def _write_array(array: np.ndarray[Any, Any]) -> Any:
 def _map_records(array: np.ndarray[Any, Any]) -> Any:
     if array.ndim:
         return [_map_records(item) for item in array]
-    return {name: _write(array[name][()]) for name in array.dtype.names or ()}
+    return {name: _write(array[name]) for name in array.dtype.names or ()}
 
 
 def _write_key(key: Any) -> str:

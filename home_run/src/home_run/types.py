@@ -28,9 +28,18 @@ from typing import Any
 
 import numpy as np
 
-from home_run.errors import DocumentError
+from home_run.dtypes import read_dtype
+from home_run.errors import CodecError, DocumentError
 
-__all__ = ["TYPE_NAMES", "TypeMismatch", "check", "describe", "normalise_type", "render_type"]
+__all__ = [
+    "TYPE_NAMES",
+    "TypeMismatch",
+    "check",
+    "describe",
+    "normalise_type",
+    "read_declared_dtype",
+    "render_type",
+]
 
 TYPE_NAMES = (
     "number",
@@ -208,11 +217,16 @@ def _normalise_items(spec: dict[str, Any], where: str) -> None:
             del spec["item_type"]
     if "dtype" in spec:
         try:
-            dtype = np.dtype(spec["dtype"])
-        except TypeError:
+            dtype = read_declared_dtype(spec["dtype"])
+        except (TypeError, ValueError, CodecError):
             raise _bad_type(where, f"has the unknown dtype {spec['dtype']!r}") from None
-        if not dtype.fields:
-            spec["dtype"] = dtype.name if dtype.isnative else dtype.str
+        if isinstance(spec["dtype"], str):
+            spec["dtype"] = dtype.name if dtype.kind in "biufcMm" and dtype.isnative else dtype.str
+
+
+def read_declared_dtype(name: Any) -> np.dtype[Any]:
+    """Return the dtype that a document names: text, or a list of fields for a structured one."""
+    return read_dtype(name) if isinstance(name, list) else np.dtype(name)
 
 
 def _normalise_shape(shape: Any, where: str) -> list[int | str | None] | None:

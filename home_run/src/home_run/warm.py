@@ -99,7 +99,7 @@ class WarmServables:
             del servable
             gc.collect()  # models are full of reference cycles, and wait for nothing else
 
-    def keys(self) -> list[Hashable]:
+    def loaded(self) -> list[Hashable]:
         """List the keys of the loaded servables, least recently used first."""
         with self._lock:
             return [key for key, entry in self._entries.items() if entry.servable is not None]

@@ -31,7 +31,7 @@ from home_run.errors import (
     UnknownMethodError,
     format_traceback,
 )
-from home_run.files import Fetcher, Folder, collect_file, compile_fetch
+from home_run.files import Fetcher, Folder, collect_file, compile_fetch, compile_fetch_each
 from home_run.modules import ModuleSpace
 from home_run.types import TypeMismatch, normalise_type
 
@@ -190,7 +190,7 @@ class BaseServable:
             defaults_nested=any(isinstance(value, dict | list) for value in defaults.values()),
             check_input=compile_declared(declared_input),
             check_output=compile_declared(declared_output),
-            fetch=compile_fetch(declared_input),
+            fetch=compile_fetch_each(declared_input) if batched else compile_fetch(declared_input),
             collect=compile_fetch(declared_output, collect_file),
             takes_objects=_holds_objects(declared_input),
             returns_objects=_holds_objects(declared_output),
