@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from home_run.errors import HomeRunError
 from hub_registry import __version__, openapi, problems
@@ -26,6 +27,7 @@ from hub_registry.servables import routes as servables
 from hub_registry.settings import Settings
 from hub_registry.storage import routes as storage
 from hub_registry.tasks import routes as tasks
+from hub_registry.tasks.hot import HotPath
 
 PREFIX = "/api/v1"
 
@@ -68,11 +70,17 @@ def create_app(settings: Settings) -> FastAPI:
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX)
+    app.add_middleware(HotPath, route=_route(tasks.router, tasks.run), on_error=_answer_error)
     app.add_middleware(BodyLimitMiddleware, limit_of=partial(_body_limit, settings))
     app.add_middleware(RequestMiddleware, access_log=hub.access_log, uses_tls=settings.uses_tls)
     for error in (RegistryError, HomeRunError, RequestValidationError, HTTPException):
         app.add_exception_handler(error, _answer_error)
     return app
+
+
+def _route(router: APIRouter, endpoint: Callable[..., object]) -> BaseRoute:
+    """The route of a function."""
+    return next(route for route in router.routes if getattr(route, "endpoint", None) is endpoint)
 
 
 def _body_limit(settings: Settings, path: str) -> int:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
@@ -20,61 +17,23 @@ from hub_registry.accounts.routes import CurrentPrincipal, principal
 from hub_registry.errors import InvalidRequestError, MalformedRequestError, UnsupportedMediaError
 from hub_registry.routing.interface import Call
 from hub_registry.servables.interface import ServableVersion
-from hub_registry.tasks import answers, stream
+from hub_registry.tasks import answers, hot, stream
 from hub_registry.tasks.interface import TaskState
 from hub_registry.tasks.openapi import BATCH, GROUP_RESULTS, RESULT, RUN
 from hub_registry.tasks.runtime import TaskRuntime
 from hub_registry.tasks.service import Submission
 
-
-class PlainRoute(APIRoute):
-    """A route whose function takes the request and returns the response: nothing to inject or to validate.
-
-    It halves what the framework costs the call that everything is measured by, and is in the OpenAPI
-    document like any other.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The function itself."""
-        handler: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return handler
-
-
 router = APIRouter(tags=["tasks"])
-hot = APIRouter(tags=["tasks"], route_class=PlainRoute)
 
 MAX_BATCH = 10_000
-MAX_METHOD = 128
 #: Without `Prefer: wait`, a request for a result waits this long at most, in seconds.
 MAX_WAIT_S = 24 * 3600.0
-#: RFC 7240, sections 4.1 and 4.3.
-_WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,9}(?:\.\d{1,6})?)\"?", re.ASCII)
 
 
-@hot.post("/servables/{owner}/{name}/run", openapi_extra=RUN, response_class=Response)
+@router.post("/servables/{owner}/{name}/run", openapi_extra=RUN, response_class=Response)
 async def run(request: Request) -> Response:
     """Run a servable on one input, and wait for the answer or not, as the Prefer header says."""
-    received = time.time()
-    runtime = _runtime(request)
-    caller = await principal(request)
-    version, call, group_id = await _target(request, runtime)
-    task_id = _task_id(request)
-    is_json = _is_json(request)
-    data, path = await runtime.spool.receive(task_id, request.stream())
-    submission = Submission(
-        task_id, caller.id, version.full_name, version.version, call, group_id, data, path, is_json, received
-    )
-    prefer = request.headers.get("prefer", "")
-    if "respond-async" in prefer:
-        await runtime.tasks.submit([submission])
-        return await _accepted(runtime, task_id, caller)
-    ended = runtime.tasks.run(submission)
-    if wait_s := _WAIT.search(prefer):
-        try:
-            await asyncio.wait_for(asyncio.shield(ended), float(wait_s[1]))
-        except asyncio.TimeoutError:
-            return await _accepted(runtime, task_id, caller)
-    return await answers.respond(await ended, frame=_wants_frame(request, default=not is_json))
+    return await hot.run(request.scope, request.receive)
 
 
 @router.post(
@@ -86,7 +45,7 @@ async def run_batch(request: Request) -> Response:
     runtime = _runtime(request)
     caller = await principal(request)
     version, call, group_id = await _target(request, runtime)
-    if _is_json(request):
+    if hot.read_is_json(request.headers.get("content-type", "").encode("latin-1")):
         raise UnsupportedMediaError(
             "A batch cannot be sent as JSON.", remedy=f"Send a frame, {codec.CONTENT_TYPE}; the SDK does."
         )
@@ -138,11 +97,13 @@ async def get_task(task_id: str, request: Request, caller: CurrentPrincipal) -> 
 async def get_result(task_id: str, request: Request, caller: CurrentPrincipal) -> Response:
     """Give the result of a task, waiting for it as the Prefer header says."""
     runtime = _runtime(request)
-    wait_s = _WAIT.search(request.headers.get("prefer", ""))
+    wait_s = hot.WAIT.search(request.headers.get("prefer", ""))
     task = await runtime.tasks.wait(task_id, caller, float(wait_s[1]) if wait_s else MAX_WAIT_S)
     if task is None:
-        return await _accepted(runtime, task_id, caller)
-    return await answers.respond(task, frame=_wants_frame(request, default=True))
+        return await hot.accepted(runtime, task_id, caller)
+    return await answers.respond(
+        task, frame=hot.wants_frame(request.headers.get("accept", "").encode("latin-1"), default=True)
+    )
 
 
 @router.post("/tasks/{task_id}/cancel")
@@ -159,14 +120,11 @@ async def group_results(
 ) -> StreamingResponse:
     """Stream the results of a group's tasks as they are recorded, the earlier ones first, without end."""
     runtime = _runtime(request)
-    group_id = _uuid(group_id, "The group")
+    group_id = hot.read_uuid(group_id, "The group")
     content = stream.frames(
         runtime.tasks.groups, group_id, caller, after=after, draining=request.app.state.hub.draining
     )
     return StreamingResponse(content, media_type="application/octet-stream")
-
-
-router.include_router(hot)
 
 
 def _runtime(request: Request) -> TaskRuntime:
@@ -182,40 +140,7 @@ async def _target(request: Request, runtime: TaskRuntime) -> tuple[ServableVersi
         path["owner"], path["name"], query.get("version"), query.get("method", "run"), caller
     )
     group = query.get("group")
-    return version, call, _uuid(group, "The group") if group else None
-
-
-def _task_id(request: Request) -> str:
-    key = request.headers.get("idempotency-key")
-    return str(uuid.uuid4()) if key is None else _uuid(key.strip('"'), "The Idempotency-Key")
-
-
-def _uuid(text: str, what: str) -> str:
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        raise InvalidRequestError(
-            f"{what} {text[:60]!r} is not a UUID.", remedy="Make one with uuid.uuid4(), for instance."
-        ) from None
-
-
-def _is_json(request: Request) -> bool:
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip()
-    if content_type == codec.CONTENT_TYPE:
-        return False
-    if content_type == answers.JSON:
-        return True
-    raise UnsupportedMediaError(
-        f"An input of type {content_type[:80]!r} cannot be read.",
-        remedy=f"Send {answers.JSON} or {codec.CONTENT_TYPE}, and say so in Content-Type.",
-    )
-
-
-def _wants_frame(request: Request, *, default: bool) -> bool:
-    accept = request.headers.get("accept", "")
-    if codec.CONTENT_TYPE in accept:
-        return True
-    return default and answers.JSON not in accept
+    return version, call, hot.read_uuid(group, "The group") if group else None
 
 
 def _batch(body: bytes) -> tuple[list[str], list[bytes]]:
@@ -237,7 +162,7 @@ def _batch(body: bytes) -> tuple[list[str], list[bytes]]:
         )
     if not isinstance(ids, list) or len(ids) != len(events):
         raise InvalidRequestError("The batch needs one id per event.", remedy="Leave the ids out.")
-    ids = [_uuid(str(task_id), "The task id") for task_id in ids]
+    ids = [hot.read_uuid(str(task_id), "The task id") for task_id in ids]
     if len(set(ids)) != len(ids):
         raise InvalidRequestError("Two events of the batch have one id.", remedy="Make a UUID for each.")
     return ids, events
@@ -250,7 +175,3 @@ async def _once(event: bytes) -> AsyncIterator[bytes]:
 async def _view(runtime: TaskRuntime, task_id: str, caller: Any) -> dict[str, Any]:
     task, state, moments = await runtime.tasks.look(task_id, caller)
     return answers.view(task, state, moments)
-
-
-async def _accepted(runtime: TaskRuntime, task_id: str, caller: Any) -> Response:
-    return answers.accepted(await _view(runtime, task_id, caller))
