@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import sys
 import sysconfig
 from collections.abc import Iterable, Mapping
@@ -19,7 +20,17 @@ FROM_THE_HUB = frozenset({"parsl", "home-run", "dlhub-sdk", "hub-registry"})
 
 MAX_REQUIREMENTS = 2000
 
-_AS_CAPTURED = "Publish with the SDK's captured environment: one 'name==version' line for each library."
+_COMMENT = re.compile(r"(^|\s)#.*")
+
+#: A commit of a repository is as exact as a version; a branch or a tag is not.
+_COMMIT = re.compile(
+    r"(?:(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*) *@ *)?git\+https://[^\s@]+@[0-9a-f]{40}(#\S*)?"
+)
+
+_AS_CAPTURED = (
+    "Publish with the SDK's captured environment: a 'name==version' line for each library, or "
+    "'git+https://…@<40-digit commit>'."
+)
 
 
 class InvalidLockError(InvalidRequestError):
@@ -34,7 +45,7 @@ def spec_of_lock(text: str, python: str) -> EnvironmentSpec:
     Parameters
     ----------
     text
-        ``name==version`` lines; comments and empty lines are left out.
+        ``name==version`` lines, or ``git+https://…@<commit>``; comments and empty lines are left out.
     python
         The publisher's Python, "3.11" or "3.11.7".
 
@@ -45,7 +56,7 @@ def spec_of_lock(text: str, python: str) -> EnvironmentSpec:
     """
     pinned: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
-        line = line.partition("#")[0].strip()
+        line = _COMMENT.sub("", line).strip()
         if not line:
             continue
         name, requirement = _pin(number, line)
@@ -86,6 +97,8 @@ def hub_python() -> str:
 
 
 def _pin(number: int, line: str) -> tuple[str, str]:
+    if commit := _COMMIT.fullmatch(line):
+        return canonicalize_name(commit["name"]) if commit["name"] else line, line
     try:
         requirement = _requirement(line)
     except InvalidRequirement:
@@ -132,9 +145,11 @@ def for_this_hub(spec: EnvironmentSpec) -> EnvironmentSpec:
 
 
 def constraints(requirements: Iterable[str]) -> list[str]:
-    """The requirements as constraints, which may not have extras."""
+    """The requirements as constraints, which may have neither extras nor addresses."""
     lines = []
     for line in requirements:
+        if _COMMIT.fullmatch(line):
+            continue
         requirement = Requirement(line)
         requirement.extras = set()
         lines.append(str(requirement))
