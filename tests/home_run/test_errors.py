@@ -84,3 +84,9 @@ def test_a_struct_of_ours_keeps_message_and_remedy_apart() -> None:
 
 def test_a_traceback_is_bounded() -> None:
     assert len(format_traceback(ValueError("x" * 1_000_000))) < 70_000
+
+
+def test_a_message_and_its_arguments_are_bounded() -> None:
+    struct = to_struct(ValueError("x" * 1_000_000))
+    assert len(struct["message"]) < 70_000
+    assert struct["args"] is None

@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -80,3 +81,18 @@ def test_a_servable_without_python_files_touches_nothing(tmp_path: Path) -> None
     path = list(sys.path)
     ModuleSpace(tmp_path, ships_python=False).activate()
     assert sys.path == path
+
+
+def test_lazy_modules_are_not_woken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lazy(ModuleType):
+        def __getattr__(self, name: str) -> None:
+            raise ImportError(f"woken to find {name}")
+
+    space = make(tmp_path / "one", "one")
+    space.activate()
+    monkeypatch.setitem(sys.modules, "own_lazy", Lazy("own_lazy"))
+    monkeypatch.setitem(sys.modules, "own_oddity", object())  # type: ignore[arg-type]
+    importlib.import_module("own_model")
+    space.release()
+    assert "own_lazy" in sys.modules
+    assert "own_model" not in sys.modules

@@ -24,6 +24,8 @@ SCALARS: dict[str, st.SearchStrategy[Any]] = {
     "string": st.text(),
     "boolean": st.booleans(),
     "datetime": st.datetimes(timezones=st.none() | st.just(datetime.timezone.utc)),
+    "file": st.fixed_dictionaries({"name": st.text(), "content": st.binary()})
+    | st.fixed_dictionaries({"url": st.text(), "headers": st.dictionaries(st.text(), st.text(), max_size=2)}),
     "timedelta": st.timedeltas(datetime.timedelta(days=-10_000), datetime.timedelta(days=10_000)),
 }
 DTYPES = [

@@ -186,7 +186,14 @@ def test_a_servable_that_is_not_there_is_the_error_of_every_event(tmp_path: Path
 
 @pytest.mark.parametrize(
     "buffer",
-    [b"", b"\xc1", msgpack.packb({"v": 2}), msgpack.packb([1]), msgpack.packb({"v": 1, "events": []})],
+    [
+        b"",
+        b"\xc1",
+        msgpack.packb({"v": 2}),
+        msgpack.packb([1]),
+        msgpack.packb({"v": 1, "events": []}),
+        msgpack.packb({"v": 1, "events": [1], "servable": {"path": "x"}}),
+    ],
 )
 def test_a_request_of_another_form_is_refused(buffer: bytes) -> None:
     with pytest.raises(CodecError, match="same version of home_run"):

@@ -1,7 +1,7 @@
 """Runs a servable, a published scientific model, in this process.
 
->>> from home_run import create_servable                                        # doctest: +SKIP
->>> value, metadata = create_servable("dlhub.json").run([[1.0, 2.0]])           # doctest: +SKIP
+`create_servable` loads one, `dlhub_run` runs one event on one that is kept warm, `BaseServable` is what
+both give and what a new shim derives from. ``python -m home_run`` is the same from the shell.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ __all__ = [
 Who = Literal["caller", "publisher", "site", "operator"]
 
 _PACKAGE = str(Path(__file__).parent) + os.sep
-_MAX_TRACEBACK = 64 * 1024
+_MAX_TEXT = 64 * 1024
 _PLAIN = (type(None), bool, int, float, str)
 
 
@@ -171,7 +171,7 @@ def format_traceback(exc: BaseException) -> str:
     if tb is None and not isinstance(exc, HomeRunError):  # ours by mistake: then it is no noise
         tb = exc.__traceback__
     text = "".join(traceback.format_exception(type(exc), exc, tb))
-    return text if len(text) <= _MAX_TRACEBACK else "[…]\n" + text[-_MAX_TRACEBACK:]
+    return text if len(text) <= _MAX_TEXT else "[…]\n" + text[-_MAX_TEXT:]
 
 
 def to_struct(exc: BaseException, traceback_text: str | None = None) -> dict[str, Any]:
@@ -187,15 +187,15 @@ def to_struct(exc: BaseException, traceback_text: str | None = None) -> dict[str
     Returns
     -------
     dict
-        ``type``, ``module``, ``message``, ``args`` (None unless all are plain values),
+        ``type``, ``module``, ``message``, ``args`` (None unless all are plain and short),
         ``traceback``, ``kind``, ``who``, ``remedy``, ``transient``.
     """
     ours = exc if isinstance(exc, HomeRunError) else None
-    args = list(exc.args) if all(isinstance(a, _PLAIN) for a in exc.args) else None
+    args = list(exc.args) if all(map(_is_plain, exc.args)) else None
     return {
         "type": type(exc).__qualname__,
         "module": type(exc).__module__,
-        "message": ours.message if ours else _message(exc),
+        "message": _cut(ours.message if ours else _message(exc)),
         "args": args,
         "traceback": format_traceback(exc) if traceback_text is None else traceback_text,
         "kind": ours.kind if ours else "servable-failed",
@@ -203,6 +203,14 @@ def to_struct(exc: BaseException, traceback_text: str | None = None) -> dict[str
         "remedy": ours.remedy if ours else "",
         "transient": ours.transient if ours else False,
     }
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, _PLAIN) and not (isinstance(value, str) and len(value) > _MAX_TEXT)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "[…]"
 
 
 def _message(exc: BaseException) -> str:

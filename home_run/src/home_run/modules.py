@@ -73,8 +73,10 @@ class ModuleSpace:
             sys.path.remove(self._path)
 
     def _holds(self, module: ModuleType) -> bool:
-        origin = getattr(module, "__file__", None)
-        places = [origin] if origin else list(getattr(module, "__path__", ()))
+        # Looked up past __getattr__: a lazy module would import half of its package to answer.
+        known = module.__dict__ if isinstance(module, ModuleType) else {}
+        origin = known.get("__file__")
+        places = [origin] if origin else list(known.get("__path__") or ())
         inside = self._path + os.sep
         return any(
             isinstance(place, str)

@@ -91,9 +91,11 @@ def run_batch(buffer: bytes) -> bytes:
 def _read_request(buffer: bytes) -> dict[str, Any]:
     try:
         request: dict[str, Any] = msgpack.unpackb(buffer)
-        if request["v"] == 1 and isinstance(request["events"], list) and request["servable"]["path"]:
+        events = request["events"]
+        whole = isinstance(events, list) and all(isinstance(event, dict) for event in events)
+        if request["v"] == 1 and whole and request["servable"]["path"]:
             return request
-        problem = f"version {request['v']!r}, with {type(request['events']).__name__} for events"
+        problem = f"version {request['v']!r}, with {type(events).__name__} for events"
     except (ValueError, TypeError, KeyError) as exc:
         problem = f"{type(exc).__name__}: {exc}"
     raise CodecError(
