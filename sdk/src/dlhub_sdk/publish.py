@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import subprocess
 import tempfile
@@ -22,7 +23,15 @@ from dlhub_sdk.upload import Uploader
 if TYPE_CHECKING:
     from dlhub_sdk.bundle import Bundle
 
-__all__ = ["PlannedFile", "PublicationPlan", "Publisher", "as_bundle", "cloned", "failed_publication"]
+__all__ = [
+    "PlannedFile",
+    "PublicationPlan",
+    "Publisher",
+    "as_bundle",
+    "cloned",
+    "failed_publication",
+    "write_servable",
+]
 
 _LOG_TAIL = 12
 
@@ -86,6 +95,33 @@ def as_bundle(model: Any) -> Bundle:
     if path.name == "dlhub.json":
         return Bundle.from_directory(path.parent)
     return Bundle.from_zip(path)
+
+
+def write_servable(model: Any, directory: str | Path) -> Path:
+    """Write what would be published into the folder of a model: ``dlhub.json``, lock and files.
+
+    Parameters
+    ----------
+    model
+        A described model.
+    directory
+        The folder; files that are in it already stay as they are.
+
+    Returns
+    -------
+    Path
+        The ``dlhub.json``.
+    """
+    folder = Path(directory)
+    with as_bundle(model) as bundle:
+        for file in bundle.files:
+            target = folder / file.path
+            if not (target.exists() and target.samefile(file.source)):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file.source, target)
+        document = folder / "dlhub.json"
+        document.write_text(json.dumps(bundle.document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    return document
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ this client is not waited for: that it is not running is better told at once.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import ssl
 import weakref
@@ -91,6 +92,11 @@ def base_headers(settings: Settings) -> dict[str, str]:
     if settings.token:
         headers["Authorization"] = f"Bearer {settings.token}"
     return headers
+
+
+@functools.lru_cache(maxsize=64)
+def _timeout(read_s: float) -> urllib3.Timeout:
+    return urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=read_s)
 
 
 class HubStream:
@@ -217,7 +223,7 @@ class Transport:
                 headers={**self._headers, **request.headers},
                 retries=retries,
                 redirect=False,
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=timeout_s),
+                timeout=_timeout(timeout_s),
                 preload_content=preload,
                 decode_content=preload,
             )

@@ -1,8 +1,9 @@
 """Measures what the SDK adds to a raw HTTP client on the same route: ``python measure_overhead.py``.
 
-Both send the same bytes to the same stand-in hub over kept-alive connections and decode the answer
-with the codec; calls alternate, so that both see the same machine. Prints medians in microseconds.
-No test: a wall-clock figure is not a property of the code.
+Both send the same bytes to the same hub over kept-alive connections and decode the answer with the
+codec; calls alternate, so that both see the same machine. Prints medians in microseconds. The hub is
+the stand-in, or with ``python measure_overhead.py OWNER/NAME`` the one at DLHUB_URL with DLHUB_TOKEN
+and a servable that takes a number. No test: a wall-clock figure is not a property of the code.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from home_run import codec
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from dlhub_sdk.client import DLHubClient
+from dlhub_sdk.client import DLHubClient, load_settings
 
 CALLS = 2000
 
@@ -40,16 +41,20 @@ def serve() -> None:
 
 
 def main() -> None:
+    if len(sys.argv) > 1:
+        settings = load_settings()
+        measure("no-op", settings.url, str(settings.token), sys.argv[1], 1)
+        return
     server = subprocess.Popen([sys.executable, __file__, "serve"], stdin=-1, stdout=-1, text=True)
     assert server.stdout is not None
     url, token = server.stdout.readline().split()
     for label, value in (("no-op", 1), ("1 MiB float32", np.ones(1 << 18, np.float32))):
-        measure(label, url, token, value)
+        measure(label, url, token, "bench/echo", value)
     server.terminate()
 
 
-def measure(label: str, url: str, token: str, value: Any) -> None:
-    path = "/api/v1/servables/bench/echo/run?method=run"
+def measure(label: str, url: str, token: str, name: str, value: Any) -> None:
+    path = f"/api/v1/servables/{name}/run?method=run"
     headers = {"Authorization": f"Bearer {token}", "Content-Type": codec.CONTENT_TYPE}
     connection = http.client.HTTPConnection(str(urlsplit(url).netloc))
     pool = urllib3.PoolManager()
@@ -69,19 +74,19 @@ def measure(label: str, url: str, token: str, value: Any) -> None:
         return codec.decode(pool.request("POST", url + path, body=body, headers=head).data)[0][0]
 
     def sdk() -> Any:
-        return client.run("bench/echo", value)
+        return client.run(name, value)
 
     calls: dict[str, Callable[[], Any]] = {"http.client": raw_standard, "urllib3": raw_urllib3, "SDK": sdk}
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    times: dict[str, list[float]] = {way: [] for way in calls}
     for number in range(CALLS if label == "no-op" else CALLS // 4):
-        for name, call in calls.items():
+        for way, call in calls.items():
             start = time.perf_counter()
             call()
             if number >= 50:
-                times[name].append((time.perf_counter() - start) * 1e6)
-    medians = {name: statistics.median(each) for name, each in times.items()}
-    for name, median in medians.items():
-        print(f"{label:14} {name:12} {median:9.0f} us   {median / medians['http.client']:.2f} x http.client")
+                times[way].append((time.perf_counter() - start) * 1e6)
+    medians = {way: statistics.median(each) for way, each in times.items()}
+    for way, median in medians.items():
+        print(f"{label:14} {way:12} {median:9.0f} us   {median / medians['http.client']:.2f} x http.client")
     client.close()
 
 

@@ -1,0 +1,5 @@
+"""``python -m dlhub_sdk.cli`` is ``dlhub``."""
+
+from dlhub_sdk.cli import main
+
+main()
