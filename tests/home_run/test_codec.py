@@ -150,8 +150,7 @@ def test_arrays_of_objects_come_back_element_by_element() -> None:
 
 
 def test_variable_width_text_arrives_as_objects() -> None:
-    if not hasattr(np.dtypes, "StringDType"):
-        pytest.skip("numpy before 2.0 has no StringDType")
+    pytest.importorskip("numpy", "2.0", reason="numpy before 2.0 has no StringDType")
     array = np.array(["a", "long " * 100], dtype=np.dtypes.StringDType())
     assert decode(encode(array)).tolist() == array.tolist()
 

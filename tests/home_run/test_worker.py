@@ -151,6 +151,13 @@ def test_a_failure_brings_its_exception_traceback_and_output(make_servable: Make
     assert metadata["stdout"] == "about to raise\n"
 
 
+def test_an_exception_whose_text_is_not_utf8_comes_back_all_the_same(make_servable: Make) -> None:
+    directory = make_servable("def f(x):\n    print('\\udce4')\n    raise ValueError('\\udce4')\n")
+    result = run(directory, [event(1)])["results"][0]
+    assert result["error"]["message"] == "\\udce4"
+    assert outcome(result)[1]["exc"]["message"] == "\udce4"
+
+
 def test_debug_brings_all_output(make_servable: Make) -> None:
     directory = make_servable(FAULTS)
     assert (

@@ -143,7 +143,14 @@ def _read_array(value: Any, spec: Mapping[str, Any]) -> Any:
         return np.array(_map_leaves(value, _naive_utc), dtype or "M8[us]")
     if item in ("float", "number") or kind == "f":
         value = _map_leaves(value, _read_number)
-    return np.array(value, dtype) if dtype is not None else np.asarray(value)
+    array = np.asarray(value)
+    if dtype is None:
+        return array
+    if dtype.kind in "iu" and array.size:  # numpy before 2.0 would wrap a number that does not fit
+        limits = np.iinfo(dtype)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise OverflowError(f"a number does not fit into {dtype}")
+    return np.array(value, dtype)
 
 
 def _map_leaves(

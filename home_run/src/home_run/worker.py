@@ -83,7 +83,8 @@ def run_batch(buffer: bytes) -> bytes:
             "t1": time.time(),
             "pid": os.getpid(),
             "host": _HOST,
-        }
+        },
+        unicode_errors="backslashreplace",  # an exception's text may hold what is not UTF-8
     )
     return response
 
