@@ -160,7 +160,7 @@ class Bundle:
         """Take a zip archive of such a folder; see :func:`dlhub_sdk.archive.extract` for what it refuses."""
         temporary = tempfile.mkdtemp(prefix="dlhub-bundle-")
         try:
-            folder = archive.extract(path, Path(temporary) / "servable", max_bytes)
+            folder = _top(archive.extract(path, Path(temporary) / "servable", max_bytes))
             document = _read_document(folder)
             sources = {place: _inside(folder, place) for place in _named(document)}
         except BaseException:
@@ -227,7 +227,14 @@ def _checked(document: Mapping[str, Any]) -> dict[str, Any]:
         normal = load_runtime_document(document)
     except DocumentError as error:
         raise InvalidDocumentError([str(error)]) from error
-    validate_document(normal)
+    checked = validate_document(normal)
+    # The order in which readers are named is no part of a version's identity.
+    normal["dlhub"]["visible_to"] = sorted(set(checked.dlhub.visible_to))
+    try:
+        json.dumps(normal, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        told = f"It holds a value that JSON cannot say: {error}. Leave it out of parameters and options."
+        raise InvalidDocumentError([told], source="The document") from error
     return normal
 
 
@@ -262,6 +269,13 @@ def _read_document(folder: Path) -> dict[str, Any]:
         return load_runtime_document(folder)
     except DocumentError as error:
         raise InvalidDocumentError([str(error)], source=str(folder / DOCUMENT_NAME)) from error
+
+
+def _top(folder: Path) -> Path:
+    """Return the folder with the document: this one, or the only one in it, as file managers zip it."""
+    inside = list(folder.iterdir())
+    only = len(inside) == 1 and inside[0].is_dir()
+    return inside[0] if only else folder
 
 
 def _named(document: Mapping[str, Any]) -> Sequence[str]:

@@ -86,7 +86,7 @@ def test_a_description_without_a_servable() -> None:
     model = BaseMetadataModel.create_model().set_title("T").set_name("n")
     assert model.to_dict().keys() == {"datacite", "dlhub"}
     assert "servable" not in model
-    with pytest.raises(InvalidDocumentError, match="datacite.titles is empty"):
+    with pytest.raises(InvalidDocumentError, match=r"datacite\.titles is empty"):
         BaseMetadataModel().set_name("n").to_dict()
 
 
@@ -103,6 +103,12 @@ def test_a_name_must_fit_into_an_address(described: PythonStaticMethodModel, nam
     with pytest.raises(ValueError, match="name is"):
         described.set_name(name)
     assert described.name == "roots"
+
+
+@pytest.mark.parametrize("version", ["latest", "a b", "", "x" * 65, "a/b", "0" * 64])
+def test_a_version_must_fit_into_an_address(described: PythonStaticMethodModel, version: str) -> None:
+    with pytest.raises(DescriptionError, match="The version is"):
+        described.set_version(version)
 
 
 def test_visibility(described: PythonStaticMethodModel) -> None:
@@ -156,7 +162,9 @@ def test_a_small_json_test_stays_in_the_document(described: PythonStaticMethodMo
     assert described._attachments == {}
 
 
-@pytest.mark.parametrize("value", [np.arange(3.0), (1, 2), [float("nan")], [0] * 1000, "x" * 5000, {"file": "x"}])
+@pytest.mark.parametrize(
+    "value", [np.arange(3.0), (1, 2), [float("nan")], [0] * 1000, "x" * 5000, {"file": "x"}]
+)
 def test_any_other_test_value_becomes_a_frame(described: PythonStaticMethodModel, value: Any) -> None:
     described.set_test(value)
     assert described.to_dict()["dlhub"]["test"] == {"inputs": {"file": "test/inputs.dlf"}}

@@ -58,7 +58,9 @@ def test_rights_need_an_address_or_a_name(block: Datacite) -> None:
 
 
 def test_a_funder_with_its_award(block: Datacite) -> None:
-    block.add_funding_reference("DOE", "0000 0001 2342 3717", "ISNI", "DE-1", "Materials", "https://example.org/1")
+    block.add_funding_reference(
+        "DOE", "0000 0001 2342 3717", "ISNI", "DE-1", "Materials", "https://example.org/1"
+    )
     reference = block.fundingReferences[0]
     assert reference.funderIdentifier is not None
     assert reference.funderIdentifier.funderIdentifierType.value == "ISNI"
@@ -77,7 +79,9 @@ def test_identifiers(block: Datacite) -> None:
 
 
 def test_a_misspelt_term_is_answered_with_the_right_one(block: Datacite) -> None:
-    with pytest.raises(ValueError, match="'IsDescribedby', which is no known term. Did you mean 'IsDescribedBy'"):
+    with pytest.raises(
+        ValueError, match=r"'IsDescribedby', which is no known term\. Did you mean 'IsDescribedBy'"
+    ):
         block.add_related_identifier("10.1/2", "DOI", "IsDescribedby")
     with pytest.raises(ValueError, match="'XYZ', which is none of 'ISNI', 'GRID', 'ROR'"):
         block.add_funding_reference("DOE", "1", "XYZ")

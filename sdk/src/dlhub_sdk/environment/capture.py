@@ -14,7 +14,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from dlhub_sdk.environment.closure import parse, transitive_closure
-from dlhub_sdk.environment.installed import OWN, direct_url, find_distribution
+from dlhub_sdk.environment.installed import OWN, find_distribution
+from dlhub_sdk.environment.origin import installable_line, pinned_address
 from dlhub_sdk.models.errors import EnvironmentCaptureError, EnvironmentWarning
 
 __all__ = ["LOCK_NAME", "Environment", "capture"]
@@ -33,7 +34,8 @@ class Environment:
     platform
         Where it was captured, such as ``"linux-x86_64"``.
     lock
-        One ``name==version`` for every library, sorted. Local labels such as ``+cpu`` are kept.
+        One ``name==version`` for every library, or the commit it is from; sorted. Local labels
+        such as ``+cpu`` are kept.
     """
 
     python: str
@@ -56,14 +58,14 @@ def capture(requirements: Iterable[str] | None = None, python: str | None = None
     ----------
     requirements
         PEP 508 requirements: names, extras, versions; ``None`` for everything installed. A
-        version overrides the installed one in the lock, with a warning where the two differ.
-        ``git+https://…`` goes into the lock as it is.
+        version overrides the installed one in the lock, with a warning where the two differ. A
+        ``git+https://…`` names a commit, or is installed here from one.
     python
         Version of Python to record and to evaluate markers for; by default the running one.
 
     The libraries of this system itself (the SDK, the runtime, the hub) are never in the lock.
-    A library that was installed from a folder, an editable checkout or a version-control
-    address cannot be installed elsewhere by its name: it is left out with an
+    A library that was installed from a commit of a public repository is named by it. One from a
+    folder or an editable checkout cannot be installed elsewhere: it is left out with an
     :class:`EnvironmentWarning` that says what to do.
 
     Raises
@@ -76,16 +78,16 @@ def capture(requirements: Iterable[str] | None = None, python: str | None = None
     if requirements is None:
         requirements = sorted({found.name for found in metadata.distributions()})
     given = [line.strip() for line in requirements]
-    addresses = [line for line in given if line.startswith("git+") or "://" in line.partition("@")[0]]
+    addresses = {line for line in given if "://" in line}
     roots = [parse(line) for line in given if line not in addresses]
     roots = [root for root in roots if root.marker is None or root.marker.evaluate({**markers, "extra": ""})]
     installed = transitive_closure(roots, markers)
     lines: dict[str, str] = {
-        name: f"{name}=={found.version}" for name, found in installed.items() if _is_indexed(found)
+        name: line for name, found in installed.items() if (line := installable_line(found))
     }
     for root in roots:
         lines.update(_declared(root))
-    lock = sorted({*lines.values(), *addresses})
+    lock = sorted({*lines.values(), *(pinned_address(line) for line in addresses)})
     return Environment(python or running, sysconfig.get_platform(), tuple(lock))
 
 
@@ -99,8 +101,6 @@ def _declared(root: Requirement) -> dict[str, str]:
     name = canonicalize_name(found.name if found else root.name)
     if name in OWN:
         return {}
-    if root.url:
-        return {name: str(root)}
     pinned = _pinned(root)
     if found is None and pinned is None:
         raise EnvironmentCaptureError(
@@ -134,29 +134,3 @@ def _same(declared: str, installed: str) -> bool:
     except InvalidVersion:
         return declared == installed
     return wanted == here if wanted.local else wanted == Version(here.public)
-
-
-def _is_indexed(distribution: metadata.Distribution) -> bool:
-    """Say whether an index can be expected to have the distribution, and warn if not."""
-    origin = direct_url(distribution)
-    if origin is None:
-        return True
-    label = f"{distribution.name} {distribution.version}"
-    if "archive_info" in origin:
-        warnings.warn(
-            f"{label} was installed from the file {origin.get('url')}. The lock names it by its version: make"
-            " sure that the package index of the hub has it.",
-            EnvironmentWarning,
-            stacklevel=4,
-        )
-        return True
-    editable = "dir_info" in origin and bool(dict(origin["dir_info"]).get("editable"))  # type: ignore[call-overload]
-    how = "an editable checkout" if editable else "version control" if "vcs_info" in origin else "a folder"
-    warnings.warn(
-        f"{label} was installed from {how} ({origin.get('url')}), so no worker can install it by name,"
-        " and the lock leaves it out. Add its modules with add_files(…) or add_directory(…), or publish it"
-        " to a package index and install it from there.",
-        EnvironmentWarning,
-        stacklevel=4,
-    )
-    return False

@@ -18,6 +18,7 @@ from dlhub_sdk.models.vocabulary import DataciteRelatedIdentifierType, DataciteR
 __all__ = ["CitationSetters"]
 
 _UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", re.IGNORECASE)
+_VERSION = re.compile(r"(?![0-9a-f]{64}$)[0-9A-Za-z][0-9A-Za-z.+_!-]{0,63}")
 _SPDX = re.compile(r"^[A-Za-z0-9.+-]+$")
 
 
@@ -62,7 +63,18 @@ class CitationSetters:
         return self
 
     def set_version(self, version: Any) -> Self:
-        """Set the label of this version, such as ``"1.2"``; the digest tells versions apart anyway."""
+        """Set the label of this version, such as ``"1.2"``.
+
+        Raises
+        ------
+        DescriptionError
+            If it cannot stand in an address, or is ``"latest"``, which names the newest version.
+        """
+        if not _VERSION.fullmatch(str(version)) or str(version) == "latest":
+            raise DescriptionError(
+                f"The version is {str(version)!r}, which cannot be part of an address.",
+                remedy="Use up to 64 letters, digits and '.', '+', '-', '_', such as '1.2'.",
+            )
         self.datacite.version = str(version)
         self.dlhub.version = str(version)
         return self

@@ -11,6 +11,9 @@ import pytest
 from dlhub_sdk.models.errors import DescriptionError, ModelFileError
 from dlhub_sdk.models.servables.keras import KerasModel
 
+# Keras hands numpy 2 objects with the array protocol of numpy 1.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 
 @pytest.fixture(scope="module")
 def keras() -> Any:
@@ -74,6 +77,20 @@ def test_several_inputs_and_outputs_are_tuples(branched: Any, tmp_path: Path) ->
     assert run.output.element_types is not None
     assert [each.shape for each in run.output.element_types] == [["batch", 1], ["batch", 2]]
     assert [each.description for each in run.output.element_types] == ["Tensor value", "Tensor class"]
+
+
+def test_tensors_by_name_are_a_dictionary(keras: Any, tmp_path: Path) -> None:
+    inputs = {"a": keras.layers.Input((2,), name="a"), "b": keras.layers.Input((2,), name="b")}
+    total = keras.layers.Add()([inputs["a"], inputs["b"]])
+    keras.Model(inputs, {"sum": total}).save(tmp_path / "model.keras")
+    run = KerasModel.create_model(tmp_path / "model.keras").servable.methods["run"]
+    assert run.input.properties is not None
+    assert {name: block.shape for name, block in run.input.properties.items()} == {
+        "a": ["batch", 2],
+        "b": ["batch", 2],
+    }
+    assert run.output.properties is not None
+    assert list(run.output.properties) == ["sum"]
 
 
 def test_the_same_file_gives_the_same_description(branched: Any, tmp_path: Path) -> None:

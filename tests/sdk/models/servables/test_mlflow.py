@@ -18,6 +18,9 @@ X = np.random.default_rng(0).normal(size=(30, 2))
 Y = np.arange(30) % 2
 TABLE = pd.DataFrame({"a": X[:, 0], "b": X[:, 1]})
 
+# MLflow warns of its own type hints when it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
+
 
 @pytest.fixture(scope="module")
 def mlflow() -> Any:
@@ -78,7 +81,10 @@ def test_named_tensors_are_a_dictionary(mlflow: Any, tmp_path: Path) -> None:
     folder = save(mlflow, tmp_path / "m", LogisticRegression().fit(X, Y), signature=signature)
     properties = MLflowModel.create_model(folder).servable.methods["run"].input.properties
     assert properties is not None
-    assert {name: block.dtype for name, block in properties.items()} == {"left": "float64", "right": "float32"}
+    assert {name: block.dtype for name, block in properties.items()} == {
+        "left": "float64",
+        "right": "float32",
+    }
 
 
 def test_without_a_signature_anything_goes(mlflow: Any, tmp_path: Path) -> None:
@@ -90,7 +96,7 @@ def test_without_a_signature_anything_goes(mlflow: Any, tmp_path: Path) -> None:
 def test_broken_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="is not a folder"):
         MLflowModel.create_model(tmp_path / "nothing")
-    with pytest.raises(ModelFileError, match="no model file .*MLmodel"):
+    with pytest.raises(ModelFileError, match=r"no model file .*MLmodel"):
         MLflowModel.create_model(tmp_path)
     for content in ("{", "flavors: {sklearn: {}}"):
         (tmp_path / "MLmodel").write_text(content)

@@ -61,7 +61,10 @@ def test_outputs_may_be_chosen(path: Path) -> None:
     run = OnnxModel.create_model(path, "y").servable.methods["run"]
     assert run.output.shape == ["rows", 3]
     assert run.method_details["output"] == "y"
-    assert OnnxModel.create_model(path, ["z", "y"]).servable.methods["run"].method_details["output"] == ["z", "y"]
+    assert OnnxModel.create_model(path, ["z", "y"]).servable.methods["run"].method_details["output"] == [
+        "z",
+        "y",
+    ]
     with pytest.raises(DescriptionError, match="no output q; its outputs are y, z"):
         OnnxModel.create_model(path, "q")
 

@@ -34,7 +34,9 @@ class Line:
 @pytest.fixture
 def pickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     # pytest imports this file under a name that pickle cannot find again.
-    monkeypatch.setitem(sys.modules, Line.__module__, sys.modules.get(Line.__module__) or sys.modules[__name__])
+    monkeypatch.setitem(
+        sys.modules, Line.__module__, sys.modules.get(Line.__module__) or sys.modules[__name__]
+    )
     path = tmp_path / "line.pkl"
     path.write_bytes(pickle.dumps(Line(2.0)))
     return path
@@ -76,7 +78,12 @@ def test_a_method_tells_its_types(pickled: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "no model file"), (b"", "empty"), (b"junk", "cannot be unpickled"), (pickle.dumps([1])[:-3], "cannot be")],
+    [
+        (None, "no model file"),
+        (b"", "empty"),
+        (b"junk", "cannot be unpickled"),
+        (pickle.dumps([1])[:-3], "cannot be"),
+    ],
 )
 def test_a_broken_pickle_is_named(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "x.pkl"
@@ -89,14 +96,16 @@ def test_a_broken_pickle_is_named(tmp_path: Path, content: bytes | None, message
 def test_an_object_without_the_method(pickled: Path) -> None:
     with pytest.raises(DescriptionError, match="There is no 'across' in the Line"):
         PythonClassMethodModel.create_model(pickled, "across")
-    with pytest.raises(DescriptionError, match="'slope' .* cannot be called"):
+    with pytest.raises(DescriptionError, match=r"'slope' .* cannot be called"):
         PythonClassMethodModel.create_model(pickled, "slope")
 
 
 def test_a_function_by_itself() -> None:
     model = PythonStaticMethodModel.from_function_pointer(math.sqrt, autobatch=True)
     model.set_name("static_method").set_title("Python example")
-    model.set_inputs("list", "List of numbers", item_type="float").set_outputs("float", "Square root of the number")
+    model.set_inputs("list", "List of numbers", item_type="float").set_outputs(
+        "float", "Square root of the number"
+    )
     assert model.to_dict()["servable"] == {
         "type": "Python static method",
         "shim": "python.PythonStaticMethodServable",
@@ -117,7 +126,10 @@ def test_several_arguments() -> None:
     model.set_inputs(
         "tuple",
         "Two numbers",
-        element_types=[compose_argument_block("float", "A number"), compose_argument_block("float", "A second")],
+        element_types=[
+            compose_argument_block("float", "A number"),
+            compose_argument_block("float", "A second"),
+        ],
     )
     model.set_outputs("float", "Maximum of the two numbers").set_unpack_inputs(True)
     run = model.servable.methods["run"].dict(exclude_none=True)

@@ -14,7 +14,7 @@ import pytest
 from dlhub_sdk.models.errors import DescriptionError, ModelFileError
 from dlhub_sdk.models.servables.pytorch import TorchModel
 
-NETS = '''
+NETS = """
 import torch
 
 class Net(torch.nn.Module):
@@ -32,7 +32,7 @@ class Two(torch.nn.Module):
 
     def forward(self, x, y):
         return self.layer(x), y.sum()
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +73,18 @@ def test_the_old_way_with_a_pickled_module(torch: Any, nets: Any) -> None:
     assert document["dlhub"]["dependencies"] == {"python": {"torch": torch.__version__}}
     servable = document["servable"]
     assert servable["methods"]["run"] == {
-        "input": {"type": "ndarray", "description": "Tensor", "shape": [2, 4], "item_type": {"type": "float"}},
-        "output": {"type": "ndarray", "description": "Tensor", "shape": [3, 5], "item_type": {"type": "float"}},
+        "input": {
+            "type": "ndarray",
+            "description": "Tensor",
+            "shape": [2, 4],
+            "item_type": {"type": "float"},
+        },
+        "output": {
+            "type": "ndarray",
+            "description": "Tensor",
+            "shape": [3, 5],
+            "item_type": {"type": "float"},
+        },
         "parameters": {},
         "method_details": {"method_name": "__call__"},
     }

@@ -83,7 +83,9 @@ def test_untrusted_types_are_listed(save: Save) -> None:
 
 def test_the_old_way_with_an_unfitted_pickle(save: Save) -> None:
     path = save(SVC(), "model.pkl")
-    model = ScikitLearnModel.create_model(str(path), n_input_columns=4, classes=3).set_title("T").set_name("n")
+    model = (
+        ScikitLearnModel.create_model(str(path), n_input_columns=4, classes=3).set_title("T").set_name("n")
+    )
     document = model.to_dict()
     assert document["dlhub"]["dependencies"]["python"] == {"scikit-learn": sklearn_version}
     assert document["dlhub"]["files"] == {"model": str(path)}
@@ -184,7 +186,9 @@ def test_a_model_of_another_version_is_pointed_out(save: Save) -> None:
     path = save(estimator, "model.pkl")
     old = b"0.99.9"[: len(sklearn_version)].ljust(len(sklearn_version), b"0")
     path.write_bytes(path.read_bytes().replace(sklearn_version.encode(), old))
-    with pytest.warns(DescriptionWarning, match=rf"saved with scikit-learn {old.decode()} and is described with"):
+    with pytest.warns(
+        DescriptionWarning, match=rf"saved with scikit-learn {old.decode()} and is described with"
+    ):
         model = ScikitLearnModel.create_model(path)
     assert model.dlhub.dependencies["python"]["scikit-learn"] == sklearn_version
 

@@ -18,7 +18,12 @@ def folder(tmp_path: Path, **config: Any) -> Path:
     """Write a folder as save_pretrained does, with twelve weights."""
     path = tmp_path / "model"
     path.mkdir()
-    content = {"architectures": ["BertForSequenceClassification"], "model_type": "bert", "hidden_size": 8, **config}
+    content = {
+        "architectures": ["BertForSequenceClassification"],
+        "model_type": "bert",
+        "hidden_size": 8,
+        **config,
+    }
     (path / "config.json").write_text(json.dumps(content))
     (path / "tokenizer.json").write_text("{}")
     save_file({"a": np.zeros((3, 3), "float32"), "b": np.zeros(3, "float32")}, path / "model.safetensors")
@@ -27,7 +32,9 @@ def folder(tmp_path: Path, **config: Any) -> Path:
 
 def test_task_labels_and_size(tmp_path: Path) -> None:
     path = folder(tmp_path, id2label={"1": "good", "0": "bad"})
-    document = TransformersModel.create_model(str(path)).set_title("T").set_name("n").to_dict(simplify_paths=True)
+    document = (
+        TransformersModel.create_model(str(path)).set_title("T").set_name("n").to_dict(simplify_paths=True)
+    )
     servable = document["servable"]
     assert servable["options"] == {
         "task": "text-classification",
@@ -38,7 +45,10 @@ def test_task_labels_and_size(tmp_path: Path) -> None:
     assert servable["parameter_count"] == 12
     run = servable["methods"]["run"]
     assert run["input"]["type"] == "string"
-    assert run["output"]["item_type"]["properties"] == {"label": {"type": "string"}, "score": {"type": "float"}}
+    assert run["output"]["item_type"]["properties"] == {
+        "label": {"type": "string"},
+        "score": {"type": "float"},
+    }
     assert {"transformers", "torch"} <= set(document["dlhub"]["dependencies"]["python"])
     assert "hidden_size: 8" in servable["model_summary"]
 

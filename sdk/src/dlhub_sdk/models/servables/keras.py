@@ -18,6 +18,7 @@ from dlhub_sdk.models.servables.importable import place_of
 from dlhub_sdk.models.servables.model_file import limited, readable_file, unreadable
 from dlhub_sdk.models.servables.probe import BATCH, array_block, tensor_blocks
 from dlhub_sdk.models.servables.python import BasePythonServableModel
+from dlhub_sdk.models.types import compose_argument_block
 
 __all__ = ["KerasModel"]
 
@@ -69,10 +70,8 @@ class KerasModel(BasePythonServableModel):
         keras = _framework(force_tf_keras)
         loaded = _load(keras, model_path, arch_path, custom_objects)
         run = model.servable.methods["run"]
-        inputs = _inputs(loaded)
-        run.input = ArgumentTypeMetadata.parse_obj(_describe(inputs, [each.name for each in inputs]))
-        # The tensors of outputs are numbered by the session; their layers have names of their own.
-        run.output = ArgumentTypeMetadata.parse_obj(_describe(list(loaded.outputs), loaded.output_names))
+        run.input = ArgumentTypeMetadata.parse_obj(_describe(*_tensors(loaded, "input")))
+        run.output = ArgumentTypeMetadata.parse_obj(_describe(*_tensors(loaded, "output")))
         if output_names is not None:
             run.method_details["classes"] = [
                 each if isinstance(each, str) else list(each) for each in output_names
@@ -170,17 +169,29 @@ def _explained(file: Path) -> Iterator[None]:
         raise unreadable(file, "Keras", error) from error
 
 
-def _inputs(loaded: Any) -> list[Any]:
-    """Return the input tensors in the order in which the shim takes them."""
-    return list(loaded.input.values()) if isinstance(loaded.input, Mapping) else list(loaded.inputs)
+def _tensors(loaded: Any, side: str) -> tuple[dict[str, Any], bool]:
+    """Return the input or output tensors by name, in the order of the shim, and whether they are a dict.
+
+    A class of its own has neither until it is called.
+    """
+    by_name = getattr(loaded, side, None)  # a Sequential that was never called has none
+    if isinstance(by_name, Mapping):
+        return {str(name): tensor for name, tensor in by_name.items()}, True
+    tensors = list(getattr(loaded, f"{side}s", None) or [])
+    # The tensors of outputs are numbered by the session; their layers have names of their own.
+    names = getattr(loaded, "output_names", None) if side == "output" else None
+    names = names or [tensor.name.partition(":")[0] for tensor in tensors]
+    return dict(zip(names, tensors, strict=True)), False
 
 
-def _describe(tensors: Sequence[Any], names: Sequence[str]) -> dict[str, Any]:
-    blocks = []
-    for tensor, name in zip(tensors, names, strict=True):
-        label = "Tensor" if len(tensors) == 1 else f"Tensor {name.partition(':')[0]}"
-        blocks.append(array_block(label, _named(tuple(tensor.shape)), _dtype(tensor.dtype)))
-    return tensor_blocks(blocks)
+def _describe(tensors: Mapping[str, Any], as_dict: bool) -> dict[str, Any]:
+    blocks = {}
+    for name, tensor in tensors.items():
+        label = f"Tensor {name}" if len(tensors) > 1 or as_dict else "Tensor"
+        blocks[name] = array_block(label, _named(tuple(tensor.shape)), _dtype(tensor.dtype))
+    if as_dict:
+        return compose_argument_block("dict", "Tensors by name", properties=blocks)
+    return tensor_blocks(list(blocks.values())) if blocks else compose_argument_block("any", "Tensors")
 
 
 def _named(shape: Sequence[int | None]) -> list[int | str | None]:

@@ -84,7 +84,7 @@ def tensor_blocks(blocks: list[dict[str, Any]], description: str = "Tuple of ten
 
 
 def load_servable(model: BaseServableModel) -> BaseServable:
-    """Load a described model with its shim, from its files here, types unchecked.
+    """Load a described model with its shim, from its files here, shapes and outputs unchecked.
 
     Raises
     ------
@@ -95,15 +95,9 @@ def load_servable(model: BaseServableModel) -> BaseServable:
 
     described = model.servable.dict(exclude_none=True)
     described["methods"] = {
-        name: {**method, "input": {"type": "any"}, "output": {"type": "any"}}
+        name: {**method, "input": _of_any_shape(method["input"]), "output": {"type": "any"}}
         for name, method in copy.deepcopy(described["methods"]).items()
     }
-    # A tuple tells some shims to hand its elements over one by one.
-    for name, method in model.servable.methods.items():
-        if method.input.type == "tuple":
-            described["methods"][name]["input"] = method.input.dict(exclude_none=True)
-        if method.output.type == "tuple":
-            described["methods"][name]["output"] = {"type": "list", "item_type": {"type": "any"}}
     files = _absolute(model.dlhub.files)
     document = {"datacite": {}, "dlhub": {"name": "described", "files": files}, "servable": described}
     if model.servable.shim is None:
@@ -112,6 +106,13 @@ def load_servable(model: BaseServableModel) -> BaseServable:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return shim(document, Path.cwd(), allow_pickle=True)
+
+
+def _of_any_shape(block: dict[str, Any]) -> dict[str, Any]:
+    """Return the type without its shapes: how a shim hands a value over may depend on the rest."""
+    if block.get("type") == "tuple":
+        return {**block, "element_types": [_of_any_shape(each) for each in block["element_types"]]}
+    return {**block, "shape": "Any"} if block.get("type") == "ndarray" else {"type": "any"}
 
 
 def _absolute(files: Any) -> Any:

@@ -248,8 +248,8 @@ def _is_classifier(fitted: Any) -> bool:
 
 def _is_json(value: Any) -> bool:
     try:
-        json.dumps(value)
-    except TypeError:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
         return False
     return True
 
