@@ -153,7 +153,9 @@ def _check_document(given: Any) -> dict[str, Any]:
     try:
         checked = validate_document(document, source="The document")
     except InvalidDescription as error:
-        raise InvalidDocumentError(str(error), remedy=error.remedy or "") from error
+        raise InvalidDocumentError(
+            error.message, remedy=error.remedy or "Correct what each sentence names, and publish again."
+        ) from error
     dlhub = document["dlhub"]
     for key in ASSIGNED_BY_SERVER:
         dlhub.pop(key, None)
