@@ -1,0 +1,194 @@
+"""The call that everything is measured by: run a servable on one input, and answer.
+
+At thousands of calls a second on one core, what a web framework does around a handler (match routes, inject
+dependencies, wrap errors) costs more than the hub's own work. So this handler reads the ASGI scope itself,
+and `HotPath` lets its requests past the framework. In the OpenAPI document, and for any request that
+`HotPath` does not recognise, it is a route like the others (`hub_registry.tasks.routes.run`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from home_run import codec
+from hub_registry.accounts.interface import Principal
+from hub_registry.accounts.routes import PRINCIPAL_KEY, principal
+from hub_registry.errors import InvalidRequestError, UnsupportedMediaError
+from hub_registry.tasks import answers
+from hub_registry.tasks.runtime import TaskRuntime
+from hub_registry.tasks.service import Submission
+
+_RUN_PATH = re.compile(r"/api/v1/servables/(?P<owner>[^/]+)/(?P<name>[^/]+)/run")
+#: RFC 7240, section 4.3.
+WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,9}(?:\.\d{1,6})?)\"?", re.ASCII)
+
+_FRAME = codec.CONTENT_TYPE.encode()
+_JSON = answers.JSON.encode()
+
+Handler = Callable[[Scope, Receive], Awaitable[Response]]
+ErrorHandler = Callable[[Request, Exception], Awaitable[Response]]
+
+
+class HotPath:
+    """Answers runs before the framework sees them; ASGI middleware, to be put innermost.
+
+    Parameters
+    ----------
+    app
+        What handles every other request.
+    route
+        The run's route, for the access log.
+    on_error
+        Turns an error into a response.
+    """
+
+    def __init__(self, app: ASGIApp, *, route: BaseRoute, on_error: ErrorHandler) -> None:
+        self._app = app
+        self._route = route
+        self._on_error = on_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        found = None
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith("/run"):
+            found = _RUN_PATH.fullmatch(scope["path"])
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        scope["path_params"] = found.groupdict()
+        scope["route"] = self._route
+        try:
+            response = await run(scope, receive)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            response = await self._on_error(Request(scope, receive), error)
+        await response(scope, receive, send)
+
+
+async def run(scope: Scope, receive: Receive) -> Response:
+    """Run a servable on one input, and wait for the answer or not, as the Prefer header says."""
+    received = time.time()
+    runtime: TaskRuntime = scope["app"].state.hub.task_runtime
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    caller = await _caller(scope, receive, headers.get(b"authorization"))
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1"))) if scope["query_string"] else {}
+    group = query.get("group")
+    is_json = read_is_json(headers.get(b"content-type", b""))
+    key = headers.get(b"idempotency-key")
+    task_id = str(uuid.uuid4()) if key is None else read_uuid(key.decode("latin-1"), "The Idempotency-Key")
+    path = scope["path_params"]
+    version, call = await runtime.calls.resolve(
+        path["owner"], path["name"], query.get("version"), query.get("method", "run"), caller
+    )
+    data, file = await runtime.spool.receive(task_id, _body(receive))
+    submission = Submission(
+        id=task_id,
+        user_id=caller.id,
+        servable=version.full_name,
+        version=version.version,
+        call=call,
+        group_id=read_uuid(group, "The group") if group else None,
+        data=data,
+        path=file,
+        is_json=is_json,
+        received=received,
+    )
+    frame = wants_frame(headers.get(b"accept", b""), default=not is_json)
+    prefer = headers.get(b"prefer")
+    if prefer is None:
+        return await answers.respond(await runtime.tasks.run(submission), frame=frame)
+    return await _run_as_preferred(runtime, submission, caller, prefer.decode("latin-1"), frame)
+
+
+async def _run_as_preferred(
+    runtime: TaskRuntime, submission: Submission, caller: Principal, prefer: str, frame: bool
+) -> Response:
+    if "respond-async" in prefer:
+        await runtime.tasks.submit([submission])
+        return await accepted(runtime, submission.id, caller)
+    ended = runtime.tasks.run(submission)
+    wait_s = WAIT.search(prefer)
+    done, _ = await asyncio.wait({ended}, timeout=float(wait_s[1]) if wait_s else None)
+    if not done:
+        return await accepted(runtime, submission.id, caller)
+    return await answers.respond(ended.result(), frame=frame)
+
+
+async def accepted(runtime: TaskRuntime, task_id: str, caller: Principal) -> Response:
+    """The answer while the task has not ended."""
+    task, state, moments = await runtime.tasks.look(task_id, caller)
+    return answers.accepted(answers.view(task, state, moments))
+
+
+def read_is_json(content_type: bytes) -> bool:
+    """Whether an event is JSON and not a frame.
+
+    Raises
+    ------
+    UnsupportedMediaError
+        It is neither.
+    """
+    if content_type == _FRAME:
+        return False
+    media_type = content_type.partition(b";")[0].strip().lower()
+    if media_type in (_FRAME, _JSON):
+        return media_type == _JSON
+    raise UnsupportedMediaError(
+        f"An input of type {content_type[:80].decode('latin-1')!r} cannot be read.",
+        remedy=f"Send {answers.JSON} or {codec.CONTENT_TYPE}, and say so in Content-Type.",
+    )
+
+
+def wants_frame(accept: bytes, *, default: bool) -> bool:
+    """Whether the answer shall be a frame and not JSON."""
+    if _FRAME in accept:
+        return True
+    return default and _JSON not in accept
+
+
+def read_uuid(text: str, what: str) -> str:
+    """A UUID in its usual form.
+
+    Raises
+    ------
+    InvalidRequestError
+        It is not one.
+    """
+    try:
+        return str(uuid.UUID(text.strip('"')))
+    except ValueError:
+        raise InvalidRequestError(
+            f"{what} {text[:60]!r} is not a UUID.", remedy="Make one with uuid.uuid4(), for instance."
+        ) from None
+
+
+async def _caller(scope: Scope, receive: Receive, authorization: bytes | None) -> Principal:
+    if authorization is not None:
+        found: Principal | None = scope["app"].state.hub.accounts.find_cached(authorization.decode("latin-1"))
+        if found is not None:
+            scope[PRINCIPAL_KEY] = found
+            return found
+    return await principal(Request(scope, receive))
+
+
+async def _body(receive: Receive) -> AsyncIterator[bytes]:
+    while True:
+        message: dict[str, Any] = dict(await receive())
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        if body := message.get("body"):
+            yield body
+        if not message.get("more_body"):
+            return
