@@ -88,6 +88,9 @@ def test_the_offset_of_a_moment_in_an_array_is_applied() -> None:
         (["x"], {"type": "ndarray", "dtype": "float32"}),
         ([[1], [1, 2]], {"type": "ndarray", "item_type": "float"}),
         ([300], {"type": "ndarray", "dtype": "uint8"}),
+        ([1.5], {"type": "ndarray", "dtype": "int32"}),
+        ([True], {"type": "ndarray", "dtype": "int32"}),
+        (["too long"], {"type": "ndarray", "dtype": "<U3"}),
     ],
     ids=repr,
 )

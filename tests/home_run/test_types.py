@@ -117,6 +117,11 @@ MISFITS: list[tuple[Any, Any, str]] = [
     ({"type": "ndarray", "item_type": {"type": "integer"}}, [True], "got ndarray of bool"),
     ({"type": "ndarray", "dtype": "int8"}, [300], "expected ndarray of int8, got ndarray of int64"),
     ({"type": "ndarray", "dtype": "float32"}, [1e300], "expected ndarray of float32"),
+    ({"type": "ndarray", "dtype": "int32"}, [1.5], "got ndarray of float64"),
+    ({"type": "ndarray", "dtype": "int32"}, [True], "got ndarray of bool"),
+    ({"type": "ndarray", "dtype": "bool"}, [1], "got ndarray of int64"),
+    ({"type": "ndarray", "dtype": "<U3"}, ["too long"], "got ndarray of <U8"),
+    ({"type": "ndarray", "dtype": "<U3"}, [1], "got ndarray of int64"),
     ({"type": "ndarray", "dtype": "float32"}, [1j], "got ndarray of complex128"),
     (
         {"type": "ndarray", "item_type": {"type": "string"}},
@@ -150,6 +155,14 @@ def test_lists_become_arrays_as_scripts_expect() -> None:
 def test_what_knows_how_to_be_an_array_is_taken_as_one() -> None:
     assert check(pd.DataFrame([[1.0, 2, 3, 4]]), TABLE, where=WHERE).shape == (1, 4)
     assert check(range(3), {"type": "ndarray", "shape": [3]}, where=WHERE).tolist() == [0, 1, 2]
+
+
+def test_integers_fit_by_their_values() -> None:
+    spec = {"type": "ndarray", "dtype": "uint8"}
+    assert check([0, 255], spec, where=WHERE).dtype == np.uint8
+    assert check(np.array([3], np.int64), spec, where=WHERE).tolist() == [3]
+    with pytest.raises(TypeMismatch):
+        check([-1], spec, where=WHERE)
 
 
 def test_arrays_that_fit_are_not_copied() -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from home_run.types import TypeMismatch, describe, read_declared_dtype, render_type
 
-__all__ = ["Checker", "compile_check", "compile_check_each"]
+__all__ = ["Checker", "compile_check", "compile_check_each", "fit_dtype"]
 
 Checker = Callable[[Any, "dict[str, int]"], Any]
 
@@ -203,27 +203,37 @@ def _from_objects(array: NDArray[Any], name: str) -> NDArray[Any] | None:
 
 def _exact_dtype(name: Any) -> Callable[[NDArray[Any]], NDArray[Any] | None]:
     target = read_declared_dtype(name)
+    return lambda array: fit_dtype(array, target)
 
-    def convert(array: NDArray[Any]) -> NDArray[Any] | None:
-        if array.dtype == target:
-            return array
-        if array.size == 0 and array.dtype.kind == "f":
+
+def fit_dtype(array: NDArray[Any], target: np.dtype[Any]) -> NDArray[Any] | None:
+    """Convert an array to a dtype as frameworks do with their inputs; None if that would change values.
+
+    float64 becomes float32, int64 int8 if every number fits; a float never becomes an int, nor a bool
+    a number.
+    """
+    actual = array.dtype
+    if actual == target:
+        return array
+    if array.size == 0 and actual.kind == "f":  # what an empty list becomes
+        return array.astype(target)
+    if target.kind in "iu":  # numpy's rules would keep every signed number out of an unsigned array
+        if actual.kind not in "iu" or not _in_range(array, target):
+            return None
+    elif not np.can_cast(actual, target, "same_kind") or (actual.kind == "b") != (target.kind == "b"):
+        return None
+    if target.kind in "USV" and (actual.kind != target.kind or actual.itemsize > target.itemsize):
+        return None  # text would be cut
+    try:
+        with np.errstate(over="raise"):
             return array.astype(target)
-        # Narrowing within a kind is what every framework does with float64 literals; a number that
-        # does not fit is an error all the same.
-        if not np.can_cast(array.dtype, target, "same_kind") or (array.dtype.kind == "b" != target.kind):
-            return None
-        if target.kind in "iu" and array.dtype.kind in "iu" and array.size:
-            limits = np.iinfo(target)
-            if array.min() < limits.min or array.max() > limits.max:
-                return None
-        try:
-            with np.errstate(over="raise"):
-                return array.astype(target)
-        except (FloatingPointError, ValueError, TypeError):
-            return None
+    except (FloatingPointError, ValueError, TypeError):
+        return None
 
-    return convert
+
+def _in_range(array: NDArray[Any], target: np.dtype[Any]) -> bool:
+    limits = np.iinfo(target)
+    return not array.size or bool(array.min() >= limits.min and array.max() <= limits.max)
 
 
 def _list(spec: Mapping[str, Any]) -> Checker:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from home_run import tables
+from home_run.checkers import fit_dtype
 from home_run.errors import CodecError
 from home_run.types import TypeMismatch, describe, normalise_type, read_declared_dtype, render_type
 
@@ -146,11 +147,10 @@ def _read_array(value: Any, spec: Mapping[str, Any]) -> Any:
     array = np.asarray(value)
     if dtype is None:
         return array
-    if dtype.kind in "iu" and array.size:  # numpy before 2.0 would wrap a number that does not fit
-        limits = np.iinfo(dtype)
-        if array.min() < limits.min or array.max() > limits.max:
-            raise OverflowError(f"a number does not fit into {dtype}")
-    return np.array(value, dtype)
+    fitted = fit_dtype(array, dtype)
+    if fitted is None:
+        raise ValueError(f"not every value is {dtype}")
+    return fitted
 
 
 def _map_leaves(
