@@ -16,9 +16,9 @@ def complete_servable(incomplete: str) -> list[str]:
     from dlhub_sdk.transport import Transport
 
     owner, slash, name = incomplete.partition("/")
-    filters = [{"field": "owner", "value": owner, "op": "exact" if slash else "prefix"}] if owner else []
-    if name:
-        filters.append({"field": "name", "value": name, "op": "prefix"})
+    filters = [{"field": "dlhub.owner", "value": owner, "op": "exact" if slash else "prefix"}]
+    filters += [{"field": "dlhub.name", "value": name, "op": "prefix"}]
+    filters = [each for each in filters if each["value"]]
     request = requests.search(text=None, filters=filters, limit=200)._replace(repeatable=False)
     try:
         transport = Transport(load_settings())

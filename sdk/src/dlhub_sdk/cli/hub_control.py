@@ -194,7 +194,7 @@ class LocalHub:
         """
         self._signal(record, signal.SIGTERM)
         deadline = time.monotonic() + timeout_s
-        while self.find() is not None:
+        while (process := find_process(record.pid)) is not None and self._is_hub(process):
             if time.monotonic() > deadline:
                 if not force:
                     raise UnavailableError(

@@ -143,13 +143,13 @@ def _run_here(
 
     # What the servable prints is not the result, which may be read by a program.
     with redirect_stdout(stderr):
-        value, metadata = client.run(name, inputs, parameters, debug=True, local=True, **options)
-    if not metadata["success"]:
-        raise metadata["exc"]
+        began = time.perf_counter()
+        result = client.run(name, inputs, parameters, debug=debug, local=True, **options)
+        elapsed_s = time.perf_counter() - began
     if debug:
-        _debugged(value, metadata, save, None, metadata["wall_time"])
+        _debugged(*result, save, None, elapsed_s)
     else:
-        emit_value(value, save, {})
+        emit_value(result, save, {})
 
 
 def emit_value(value: Any, save: Path | None, about: dict[str, Any]) -> None:
