@@ -31,7 +31,7 @@ def final(task: NewTask, result: bytes = b"r", expires_at: float = 0.0) -> Final
 
 async def accept(bench: Bench, *tasks: NewTask) -> frozenset[str]:
     answer: asyncio.Future[frozenset[str] | Exception] = asyncio.get_running_loop().create_future()
-    bench.ledger.accept(tasks, answer.set_result)
+    bench.ledger.accept(tasks, answer.set_result, urgent=True)
     result = await asyncio.wait_for(answer, 10)
     if isinstance(result, Exception):
         raise result
@@ -62,6 +62,32 @@ async def test_known_ids_are_told_apart_from_new_ones(bench: Bench) -> None:
     stored = bench.ledger.find(first.id)
     assert stored is not None
     assert stored.seq == 1
+
+
+async def test_a_task_that_ends_before_it_is_written_is_one_row(bench: Bench) -> None:
+    task, known_before = new_task(1), new_task(2)
+    await accept(bench, known_before)
+    again = NewTask(**{name: getattr(known_before, name) for name in NewTask.__slots__} | {"seq": 3})
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Future[frozenset[str] | Exception] = loop.create_future()
+    bench.ledger.accept([task, again], accepted.set_result, urgent=False)
+    first, second = await asyncio.gather(finish(bench, final(task)), finish(bench, final(again, b"late")))
+    assert (first, second) == (True, False)
+    assert await accepted == {known_before.id}
+    stored = bench.ledger.find(task.id)
+    assert stored is not None
+    assert (stored.state, stored.input, stored.result) == (TaskState.succeeded, b"x", b"r")
+    untouched = bench.ledger.find(known_before.id)
+    assert untouched is not None
+    assert untouched.state is TaskState.submitted
+
+
+async def test_what_nobody_waits_for_is_written_all_the_same(bench: Bench) -> None:
+    task = new_task(1)
+    accepted: asyncio.Future[frozenset[str] | Exception] = asyncio.get_running_loop().create_future()
+    bench.ledger.accept([task], accepted.set_result, urgent=False)
+    assert await asyncio.wait_for(accepted, 10) == frozenset()
+    assert bench.ledger.find(task.id) is not None
 
 
 async def test_only_the_first_final_record_is_written(bench: Bench) -> None:
@@ -131,7 +157,7 @@ async def test_stopping_writes_what_is_queued(tmp_path: Path) -> None:
     made = Bench(tmp_path)
     tasks = [new_task(seq) for seq in range(1, 200)]
     for task in tasks:
-        made.ledger.accept([task], lambda known: None)
+        made.ledger.accept([task], lambda known: None, urgent=False)
         made.ledger.finish(final(task), lambda first: None)
     await asyncio.to_thread(made.ledger.stop)
     states = {

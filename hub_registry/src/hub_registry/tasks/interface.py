@@ -111,8 +111,13 @@ Written = Callable[["Exception | None"], None]
 class Ledger(Protocol):
     """Keeps tasks. Writes are queued, committed together, and then confirmed; reads block."""
 
-    def accept(self, tasks: Sequence[NewTask], written: Callable[[frozenset[str] | Exception], None]) -> None:
-        """Queue new tasks; `written` gets the ids that were in the ledger before, or the error."""
+    def accept(
+        self, new: Sequence[NewTask], written: Callable[[frozenset[str] | Exception], None], *, urgent: bool
+    ) -> None:
+        """Queue new tasks; `written` gets the ids that were in the ledger before, or the error.
+
+        Where nobody waits for the confirmation it is not `urgent`, and comes some milliseconds later.
+        """
 
     def finish(self, record: FinalRecord, written: Callable[[bool | Exception], None]) -> None:
         """Queue a final record; `written` gets whether it was the first for its task, or the error."""

@@ -169,7 +169,7 @@ class Tasks:
             elif not accepted.done():
                 accepted.set_result(before)
 
-        self._ledger.accept([live.new for live in fresh], written)
+        self._ledger.accept([live.new for live in fresh], written, urgent=True)
         before = await accepted
         for submission in submissions:
             if submission.id in before:
@@ -193,7 +193,7 @@ class Tasks:
             elif before:
                 self._spawn(self._join(submission, ended))
 
-        self._ledger.accept([live.new], written)
+        self._ledger.accept([live.new], written, urgent=False)
         return ended
 
     def _admit(self, submission: Submission) -> LiveTask:
@@ -340,13 +340,15 @@ class Tasks:
             if isinstance(first, Exception):
                 _fail(live.ended, first)
                 return
-            if self._live.get(new.id) is live:
+            mine = self._live.get(new.id) is live
+            if mine:
                 del self._live[new.id]
             if first:
                 stored = _stored(new, record)
                 self.groups.publish(stored)
                 _answer(live.ended, stored)
-            elif live.ended is not None:
+            elif mine and live.ended is not None:
+                # Else the id was known from before, and `_join` answers with that task's record.
                 self._spawn(self._answer_recorded(new.id, live.ended))
 
         self._ledger.finish(record, written)

@@ -1,39 +1,23 @@
-"""The ledger on a SQL database.
-
-One thread writes. It takes everything that is queued and commits it in one transaction, so the cost of a
-commit is shared by as many tasks as arrived while the previous one was under way. Nothing is confirmed before
-its commit.
-"""
+"""The ledger on a SQL database; when it writes is decided in `hub_registry.tasks.writer`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-import structlog
-from sqlalchemy import Row, bindparam, delete, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from hub_registry.database import Database
-from hub_registry.errors import StorageFullError, UnavailableError
+from hub_registry.errors import RegistryError, StorageFullError, UnavailableError
 from hub_registry.tasks import timings
 from hub_registry.tasks.interface import FinalRecord, NewTask, StoredTask, TaskState
 from hub_registry.tasks.tables import tasks
-
-log = structlog.get_logger(__name__)
-
-#: `mark_running` waits this long, in seconds: most tasks have ended by then and need no such record.
-RUNNING_DELAY_S = 0.1
-RETRY_DELAY_S = 1.0
-
-AcceptWritten = Callable[["frozenset[str] | Exception"], None]
-FinishWritten = Callable[["bool | Exception"], None]
+from hub_registry.tasks.writer import Writer, Written
 
 _FIELDS = [field.name for field in fields(StoredTask)]
 _COLUMNS = [tasks.c[name] for name in _FIELDS]
@@ -65,163 +49,59 @@ class SqlLedger:
 
     def __init__(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
         self._database = database
-        self._loop = loop
         dialect = sqlite if database.is_sqlite else postgresql
-        self._accept = dialect.insert(tasks).on_conflict_do_nothing(index_elements=[tasks.c.id])
-        self._wake = threading.Condition()
-        self._accepts: list[tuple[Sequence[NewTask], AcceptWritten]] = []
-        self._finishes: list[tuple[FinalRecord, FinishWritten]] = []
-        self._running: dict[int, float] = {}
-        self._stopping = False
-        self._thread = threading.Thread(target=self._write_forever, name="ledger", daemon=True)
-
-    def start(self) -> None:
-        """Start the writing thread."""
-        self._thread.start()
+        self._insert = dialect.insert(tasks).on_conflict_do_nothing(index_elements=[tasks.c.id])
+        self._writer = Writer(self._commit, loop)
+        self.start = self._writer.start
+        self.stop = self._writer.stop
+        self.accept = self._writer.accept
+        self.finish = self._writer.finish
+        self.mark_running = self._writer.mark_running
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+        """Whether it writes."""
+        return self._writer.is_running
 
-    def stop(self) -> None:
-        """Write what is queued and end the thread; blocks."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
-        self._thread.join()
+    # -- writing -------------------------------------------------------------------------------------------
 
-    # -- queueing, on the event loop ---------------------------------------------------------------------
+    def _commit(
+        self, new: Sequence[NewTask], records: Sequence[FinalRecord], running: Sequence[int]
+    ) -> Written:
+        """Write a batch in one transaction.
 
-    def accept(self, new: Sequence[NewTask], written: AcceptWritten) -> None:
-        """See `Ledger.accept`."""
-        with self._wake:
-            self._accepts.append((new, written))
-            self._wake.notify()
-
-    def finish(self, record: FinalRecord, written: FinishWritten) -> None:
-        """See `Ledger.finish`."""
-        with self._wake:
-            self._running.pop(record.seq, None)
-            self._finishes.append((record, written))
-            self._wake.notify()
-
-    def mark_running(self, seqs: Sequence[int]) -> None:
-        """See `Ledger.mark_running`."""
-        due = time.monotonic() + RUNNING_DELAY_S
-        with self._wake:
-            for seq in seqs:
-                self._running[seq] = due
-
-    # -- writing, in the thread ---------------------------------------------------------------------------
-
-    def _write_forever(self) -> None:
-        while True:
-            with self._wake:
-                while not (self._accepts or self._finishes or self._stopping or self._due()):
-                    self._wake.wait(RUNNING_DELAY_S if self._running else None)
-                accepts, self._accepts = self._accepts, []
-                finishes, self._finishes = self._finishes, []
-                running = self._due()
-                for seq in running:
-                    del self._running[seq]
-                stopping = self._stopping
-            if accepts or finishes or running:
-                self._write(accepts, finishes, running)
-            elif stopping:
-                return
-
-    def _due(self) -> list[int]:
-        now = time.monotonic()
-        due = []
-        for seq, when in self._running.items():  # in the order in which they were sent
-            if when > now:
-                break
-            due.append(seq)
-        return due
-
-    def _write(
-        self,
-        accepts: list[tuple[Sequence[NewTask], AcceptWritten]],
-        finishes: list[tuple[FinalRecord, FinishWritten]],
-        running: list[int],
-    ) -> None:
-        new = [task for group, _ in accepts for task in group]
-        records = [record for record, _ in finishes]
+        Raises
+        ------
+        StorageFullError, UnavailableError
+            Nothing was written.
+        """
+        final = {record.seq: record for record in records}
+        # A task that has ended before it was written is one row, written once.
+        ended = [_new_row(task) | _final_row(final.pop(task.seq)) for task in new if task.seq in final]
+        fresh = [_new_row(task) for task in new if task.seq not in {row["seq"] for row in ended}]
         try:
             with self._database.write() as connection:
-                known = self._insert(connection, new)
-                late = self._update(connection, records)
+                known: set[str] = set()
+                for rows in (ended, fresh):
+                    if rows and connection.execute(self._insert, rows).rowcount != len(rows):
+                        known |= _known(connection, rows)
+                late = self._update(connection, list(final.values()))
                 if running:
                     connection.execute(_RUNNING, [{"b_seq": seq} for seq in running])
         except DBAPIError as error:
-            self._not_written(accepts, finishes, _explain(error))
-            return
-        confirmations: list[Callable[[], None]] = []
-        for group, accept_written in accepts:
-            before = known.intersection(task.id for task in group) if known else known
-            confirmations.append(lambda written=accept_written, ids=before: written(ids))  # type: ignore[misc]
-        for record, finish_written in finishes:
-            first = record.seq not in late
-            confirmations.append(lambda written=finish_written, was=first: written(was))  # type: ignore[misc]
-        self._confirm(confirmations)
+            raise _explain(error) from error
+        return Written(frozenset(known), late | {row["seq"] for row in ended if row["id"] in known})
 
-    def _insert(self, connection: Any, new: list[NewTask]) -> frozenset[str]:
-        """Insert new tasks; the ids that had been there before."""
-        if not new:
-            return frozenset()
-        rows = [
-            {name: getattr(task, name) for name in _NEW_FIELDS} | {"state": 0, "attempts": 0} for task in new
-        ]
-        if connection.execute(self._accept, rows).rowcount == len(rows):
-            return frozenset()
-        mine = {task.seq for task in new}
-        known: set[str] = set()
-        ids = [task.id for task in new]
-        for start in range(0, len(ids), 500):
-            query = select(tasks.c.id, tasks.c.seq).where(tasks.c.id.in_(ids[start : start + 500]))
-            known.update(row.id for row in connection.execute(query) if row.seq not in mine)
-        return frozenset(known)
-
-    def _update(self, connection: Any, records: list[FinalRecord]) -> frozenset[int]:
+    def _update(self, connection: Connection, records: list[FinalRecord]) -> frozenset[int]:
         """Write final records; the sequence numbers of those that came second."""
         if not records:
             return frozenset()
-        rows = [_final_row(record) for record in records]
+        rows = [{f"b_{name}": value for name, value in _final_row(record).items()} for record in records]
         if connection.execute(_FINISH, rows).rowcount == len(rows):
             return frozenset()
         query = select(tasks.c.seq, tasks.c.result_seq).where(tasks.c.seq.in_([r.seq for r in records]))
         stored = {row.seq: row.result_seq for row in connection.execute(query)}
         return frozenset(record.seq for record in records if stored.get(record.seq) != record.result_seq)
-
-    def _not_written(
-        self,
-        accepts: list[tuple[Sequence[NewTask], AcceptWritten]],
-        finishes: list[tuple[FinalRecord, FinishWritten]],
-        error: Exception,
-    ) -> None:
-        """Refuse the new tasks; keep the final records, which must not be lost, for another try.
-
-        Whoever waits for one of them is told at once; it is written all the same when there is room again.
-        """
-        log.error("ledger_not_written", error=str(error), refused=len(accepts), kept=len(finishes))
-        self._confirm([lambda written=written: written(error) for _, written in [*accepts, *finishes]])  # type: ignore[misc]
-        with self._wake:
-            self._finishes = finishes + self._finishes
-            if not self._stopping:
-                self._wake.wait(RETRY_DELAY_S)
-            else:
-                self._finishes.clear()
-
-    def _confirm(self, confirmations: list[Callable[[], None]]) -> None:
-        def confirm() -> None:
-            for confirmation in confirmations:
-                confirmation()
-
-        try:
-            self._loop.call_soon_threadsafe(confirm)
-        except RuntimeError:  # the hub is gone; what was written is what counts
-            log.debug("ledger confirmations after the end", count=len(confirmations))
 
     # -- reading ------------------------------------------------------------------------------------------
 
@@ -291,12 +171,29 @@ class SqlLedger:
         return [_stored(row) for row in rows]
 
 
-def _final_row(record: FinalRecord) -> dict[str, Any]:
-    row = {f"b_{name}": getattr(record, name) for name in _FINAL_FIELDS}
-    row["b_seq"] = record.seq
-    row["b_state"] = int(record.state)
-    row["b_error"] = json.dumps(dict(record.error), default=str) if record.error is not None else None
+def _new_row(task: NewTask) -> dict[str, Any]:
+    row = {name: getattr(task, name) for name in _NEW_FIELDS}
+    row["state"] = row["attempts"] = 0
     return row
+
+
+def _final_row(record: FinalRecord) -> dict[str, Any]:
+    row = {name: getattr(record, name) for name in _FINAL_FIELDS}
+    row["seq"] = record.seq
+    row["state"] = int(record.state)
+    row["error"] = json.dumps(dict(record.error), default=str) if record.error is not None else None
+    return row
+
+
+def _known(connection: Connection, rows: list[dict[str, Any]]) -> set[str]:
+    """The ids, of rows that were to be inserted, that had been there before."""
+    mine = {row["seq"] for row in rows}
+    known: set[str] = set()
+    for start in range(0, len(rows), 500):
+        ids = [row["id"] for row in rows[start : start + 500]]
+        query = select(tasks.c.id, tasks.c.seq).where(tasks.c.id.in_(ids))
+        known.update(row.id for row in connection.execute(query) if row.seq not in mine)
+    return known
 
 
 def _stored(row: Row[Any]) -> StoredTask:
@@ -307,7 +204,7 @@ def _stored(row: Row[Any]) -> StoredTask:
     return StoredTask(**values)
 
 
-def _explain(error: DBAPIError) -> Exception:
+def _explain(error: DBAPIError) -> RegistryError:
     reason = str(error.orig)
     if "full" in reason or "No space" in reason:
         return StorageFullError(
