@@ -54,6 +54,11 @@ def index_entry(version_id: int, document: Document) -> IndexEntry:
     )
 
 
+def fold(text: str) -> str:
+    """A text as it is compared: without case, and cut to what the index keeps."""
+    return text.casefold()[:MAX_TEXT]
+
+
 def bare_doi(identifier: str) -> str:
     """A DOI without the resolver or scheme that people write before it; anything else as it is."""
     return _DOI_PREFIX.sub("", identifier.strip())

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, insert, select, true
+from sqlalchemy import ColumnElement, Select, and_, func, insert, select, true
 
 from hub_registry.database import Database
 from hub_registry.search.fulltext import full_text
 from hub_registry.search.interface import Condition, IndexEntry, Query, SortKey
+from hub_registry.search.leaves import fold
 from hub_registry.search.tables import search_fields
 from hub_registry.servables.interface import ServableVersion, Viewer
 from hub_registry.servables.storage import SqlCatalogueStore, joined, latest, visible
@@ -43,7 +44,7 @@ class SqlSearchStore:
                 "version_id": entry.version_id,
                 "field": leaf.field,
                 "text": leaf.text,
-                "folded": leaf.text.casefold(),
+                "folded": fold(leaf.text),
                 "number": leaf.number,
             }
             for leaf in entry.leaves
@@ -61,13 +62,15 @@ class SqlSearchStore:
                 conditions.append(latest(viewer))
             conditions += [_meets(condition) for condition in query.conditions]
             found = joined().where(*conditions)
-            order = [part for key in query.sort for part in _order(key)]
+            order: list[ColumnElement[Any]] = []
             if query.text is not None:
                 match = self._full_text.matches(connection, query.text)
                 found = match.narrow(found)
-                if not order:
-                    order.append(match.rank())
+                order = [] if query.sort else [match.rank()]
             total = connection.execute(select(func.count()).select_from(found.subquery())).scalar_one()
+            for key in query.sort:
+                found, parts = _sorted(found, key)
+                order += parts
             page = found.order_by(*order, versions.c.id.desc()).limit(query.limit).offset(query.offset)
             return total, self._catalogue.from_rows(connection.execute(page).all())
 
@@ -78,7 +81,7 @@ def _meets(condition: Condition) -> ColumnElement[bool]:
         return _has(condition.fields, lambda row: and_(*(_bound(row, *bound) for bound in value.items())))
     if isinstance(value, float):
         return _has(condition.fields, lambda row: row.number == value)
-    folded = value.casefold()
+    folded = fold(value)
     if condition.op == "exact":
         return _has(condition.fields, lambda row: row.folded == folded)
     if condition.op == "prefix":
@@ -92,7 +95,7 @@ def _meets(condition: Condition) -> ColumnElement[bool]:
 def _has(fields: Sequence[str], test: Callable[[Any], ColumnElement[bool]]) -> ColumnElement[bool]:
     """Whether one of the version's values in those fields passes the test."""
     rows = search_fields.alias()
-    return exists().where(rows.c.version_id == versions.c.id, rows.c.field.in_(fields), test(rows.c))
+    return versions.c.id.in_(select(rows.c.version_id).where(rows.c.field.in_(fields), test(rows.c)))
 
 
 def _contains(word: str, row: Any) -> ColumnElement[bool]:
@@ -101,7 +104,7 @@ def _contains(word: str, row: Any) -> ColumnElement[bool]:
 
 
 def _bound(row: Any, name: str, bound: str | float) -> ColumnElement[bool]:
-    column, value = (row.number, bound) if isinstance(bound, float) else (row.folded, bound.casefold())
+    column, value = (row.number, bound) if isinstance(bound, float) else (row.folded, fold(bound))
     comparisons: dict[str, ColumnElement[bool]] = {
         "gte": column >= value,
         "gt": column > value,
@@ -111,12 +114,21 @@ def _bound(row: Any, name: str, bound: str | float) -> ColumnElement[bool]:
     return comparisons[name]
 
 
-def _order(key: SortKey) -> list[ColumnElement[Any]]:
-    """By number, then by text. A field with several values counts as its smallest; without it, last."""
-    rows = search_fields.alias()
-    theirs = and_(rows.c.version_id == versions.c.id, rows.c.field.in_(key.fields))
-    parts: list[ColumnElement[Any]] = []
-    for column in (rows.c.number, rows.c.folded):
-        value = select(func.min(column)).where(theirs).scalar_subquery()
-        parts.append((value.asc() if key.ascending else value.desc()).nulls_last())
-    return parts
+def _sorted(found: Select[Any], key: SortKey) -> tuple[Select[Any], list[ColumnElement[Any]]]:
+    """The query with what it is sorted by: first by number, then by text.
+
+    A field with several values counts as its smallest; versions without the field come last.
+    """
+    smallest = (
+        select(
+            search_fields.c.version_id,
+            func.min(search_fields.c.number).label("number"),
+            func.min(search_fields.c.folded).label("folded"),
+        )
+        .where(search_fields.c.field.in_(key.fields))
+        .group_by(search_fields.c.version_id)
+        .subquery()
+    )
+    found = found.outerjoin(smallest, smallest.c.version_id == versions.c.id)
+    columns = (smallest.c.number, smallest.c.folded)
+    return found, [(each.asc() if key.ascending else each.desc()).nulls_last() for each in columns]

@@ -8,9 +8,10 @@ from hub_registry.database import metadata
 
 _Number = BigInteger().with_variant(Integer, "sqlite")
 
-#: Longest field name and longest value that are indexed, in characters.
-MAX_FIELD = 200
-MAX_TEXT = 1000
+#: Longest field name and longest value that are indexed, in characters: an index row of PostgreSQL has room
+#: for 2,700 bytes.
+MAX_FIELD = 100
+MAX_TEXT = 500
 
 # One row for each value in a document, so that a filter on any field is an ordinary indexed look-up with
 # bound parameters: no JSON paths are made from what a caller sends, and every database can do it.
@@ -21,12 +22,11 @@ search_fields = Table(
     Column("version_id", _Number, ForeignKey("versions.id"), nullable=False),
     Column("field", String(MAX_FIELD), nullable=False),
     Column("text", String(MAX_TEXT), nullable=False),
-    # `text` with case folded, which SQL cannot do for all of Unicode.
-    Column("folded", String(MAX_TEXT * 3), nullable=False),
+    # `text` with case folded, which SQL cannot do for all of Unicode; see `leaves.fold`.
+    Column("folded", String(MAX_TEXT), nullable=False),
     Column("number", Double),
-    Index("ix_search_fields_version_id_field", "version_id", "field"),
-    Index("ix_search_fields_field_folded", "field", "folded"),
-    Index("ix_search_fields_field_number", "field", "number"),
+    Index("ix_search_fields_field_folded_version_id", "field", "folded", "version_id"),
+    Index("ix_search_fields_field_number_version_id", "field", "number", "version_id"),
 )
 
 #: Columns of the full-text index and how much a word in each weighs.

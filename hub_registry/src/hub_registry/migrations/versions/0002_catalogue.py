@@ -111,18 +111,18 @@ def _make_search() -> None:
         "search_fields",
         sa.Column("id", _number(), autoincrement=True, nullable=False),
         sa.Column("version_id", _number(), nullable=False),
-        sa.Column("field", sa.String(200), nullable=False),
-        sa.Column("text", sa.String(1000), nullable=False),
-        sa.Column("folded", sa.String(3000), nullable=False),
+        sa.Column("field", sa.String(100), nullable=False),
+        sa.Column("text", sa.String(500), nullable=False),
+        sa.Column("folded", sa.String(500), nullable=False),
         sa.Column("number", sa.Double()),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_search_fields")),
         sa.ForeignKeyConstraint(
             ["version_id"], ["versions.id"], name=op.f("fk_search_fields_version_id_versions")
         ),
     )
-    op.create_index("ix_search_fields_version_id_field", "search_fields", ["version_id", "field"])
-    op.create_index("ix_search_fields_field_folded", "search_fields", ["field", "folded"])
-    op.create_index("ix_search_fields_field_number", "search_fields", ["field", "number"])
+    for column in ("folded", "number"):
+        name = f"ix_search_fields_field_{column}_version_id"
+        op.create_index(name, "search_fields", ["field", column, "version_id"])
     statement = _FULL_TEXT.get(op.get_context().dialect.name)
     if statement is not None:
         op.execute(statement)
