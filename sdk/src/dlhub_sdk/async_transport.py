@@ -15,7 +15,15 @@ from dlhub_sdk.config import Settings
 from dlhub_sdk.errors import DLHubError, HubUnreachableError, UnavailableError
 from dlhub_sdk.requests import Body, Part, Request
 from dlhub_sdk.responses import Response, error_from
-from dlhub_sdk.transport import AWAY, BACKOFF_S, CONNECT_TIMEOUT_S, MAX_PAUSE_S, REPEATS, base_headers
+from dlhub_sdk.transport import (
+    AWAY,
+    BACKOFF_S,
+    CONNECT_TIMEOUT_S,
+    MAX_PAUSE_S,
+    REPEATS,
+    base_headers,
+    is_loopback,
+)
 
 __all__ = ["AsyncTransport"]
 
@@ -122,7 +130,9 @@ class AsyncTransport:
             context = ssl.create_default_context(cafile=self.settings.tls_ca)
         connector = aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=context)
         self._session = aiohttp.ClientSession(
-            connector=connector, headers=base_headers(self.settings), trust_env=True, auto_decompress=True
+            connector=connector,
+            headers=base_headers(self.settings),
+            trust_env=not is_loopback(str(URL(self._base).host)),  # the proxy of the environment
         )
         return self._session
 
@@ -162,7 +172,7 @@ def _asked_pause(answer: aiohttp.ClientResponse) -> float:
 def _payload(body: Body | None) -> Any:
     if body is None or isinstance(body, bytes):
         return body
-    if sum(len(part) for part in body) <= _JOIN_BYTES:
+    if sum(memoryview(part).nbytes for part in body) <= _JOIN_BYTES:
         return b"".join(body)
     return _one_by_one(body)
 

@@ -95,11 +95,13 @@ def _fetch_files(
         for path in paths:
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            hashes[path] = _fetch_file(
-                transport, target, name, digest, path, lambda done, start=before: show(start + done)
-            )
+            hashes[path] = _fetch_file(transport, target, name, digest, path, _beyond(before, show))
             before += target.stat().st_size
     return hashes
+
+
+def _beyond(start: int, show: Callable[[int], None]) -> Callable[[int], None]:
+    return lambda done: show(start + done)
 
 
 def _fetch_file(

@@ -118,6 +118,12 @@ class DLHubFuture(concurrent.futures.Future[Any]):
             self.set_running_or_notify_cancel()
         return cancelled
 
+    def __repr__(self) -> str:
+        state = "cancelled" if self.cancelled() else "done" if self.done() else "pending"
+        return (
+            f"<DLHubFuture of task {self.task_id}{f' of {self.servable}' if self.servable else ''}: {state}>"
+        )
+
     def stop(self) -> None:
         """Cancel; the name that the old SDK used."""
         self.cancel()

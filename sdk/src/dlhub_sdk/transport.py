@@ -45,6 +45,7 @@ __all__ = [
     "HubStream",
     "Transport",
     "base_headers",
+    "is_loopback",
 ]
 
 CONNECT_TIMEOUT_S = 10.0
@@ -162,9 +163,10 @@ class Transport:
         if parts.scheme == "https":
             options["ca_certs"] = self.settings.tls_ca
             options["cert_reqs"] = ssl.CERT_REQUIRED
-        proxy = None if proxy_bypass(str(parts.hostname)) else getproxies().get(parts.scheme)
+        host = str(parts.hostname)
+        proxy = None if is_loopback(host) or proxy_bypass(host) else getproxies().get(parts.scheme)
         self._pools: urllib3.PoolManager
-        if proxy and not _is_loopback(str(parts.hostname)):
+        if proxy:
             self._pools = urllib3.ProxyManager(proxy, **options)
             self._urlopen: Any = self._pools.urlopen
             self._prefix = f"{url}/api/v1"
@@ -264,7 +266,8 @@ def _cause(exc: BaseException) -> str:
     return str(text).rpartition(": ")[2].rstrip(".") or type(exc).__name__
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host name means this machine, which no proxy can reach."""
     return host in ("localhost", "::1") or host.startswith("127.")
 
 

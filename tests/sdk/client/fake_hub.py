@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import re
+import ssl
 import struct
 import tempfile
 import threading
@@ -87,8 +88,9 @@ class Version:
 class FakeHub:
     """Start it with ``with FakeHub() as hub``; `url` and `token` are what a client needs."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.token = "fake-token"
+        self._tls = tls
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         self.bodies: list[bytes] = []
         self.faults: list[Fault] = []
@@ -189,9 +191,10 @@ class FakeHub:
         app.add_routes(self._routes())
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
-        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[union-attr]
+        port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{port}"
         started.set_result(None)
         await self._stop.wait()
         for task in self._running:

@@ -64,9 +64,13 @@ def test_values_of_every_kind_come_back(client: DLHubClient, value: Any) -> None
     assert client.run("tester/echo", value) == value
 
 
-def test_large_arrays_come_back(client: DLHubClient) -> None:
+def test_large_arrays_come_back(client: DLHubClient, hub: FakeHub) -> None:
     array = np.arange(3 << 20, dtype=np.float32).reshape(-1, 4)
     result = client.run("tester/echo", {"a": array, "b": array[::2]})
+    _, _, headers = hub.seen[-1]
+    assert int(headers["Content-Length"]) > array.nbytes * 1.5
+    assert "Transfer-Encoding" not in headers
+    assert not result["a"].flags.owndata
     np.testing.assert_array_equal(result["a"], array)
     np.testing.assert_array_equal(result["b"], array[::2])
 

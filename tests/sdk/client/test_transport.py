@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime
+import ipaddress
 import multiprocessing
 import socket
+import ssl
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_hub import FakeHub
 
-from dlhub_sdk import errors, requests, transport
+from dlhub_sdk import AsyncDLHubClient, errors, requests, transport
 from dlhub_sdk.client import DLHubClient
 
 
@@ -118,3 +124,63 @@ def test_forked_child_has_connections_of_its_own(client: DLHubClient) -> None:
     assert child.exitcode == 0
     assert results.get() == "child"
     assert client.run("tester/echo", "parent again") == "parent again"
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A self-signed certificate for 127.0.0.1, with its key behind it in the same file."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "hub")])
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    now = datetime.datetime.now(datetime.timezone.utc)
+    built = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    built = built.not_valid_before(now - datetime.timedelta(days=1))
+    built = built.not_valid_after(now + datetime.timedelta(days=1))
+    built = built.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+    pem = built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    pem += key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = tmp_path / "hub.pem"
+    path.write_bytes(pem)
+    return path
+
+
+def test_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with FakeHub(tls=context) as hub:
+        hub.add("tester/echo", lambda x: x)
+        with (
+            DLHubClient(url=hub.url, token=hub.token) as client,
+            pytest.raises(errors.HubUnreachableError, match="does not prove who it is") as caught,
+        ):
+            client.whoami()
+        assert "DLHUB_TLS_CA" in caught.value.remedy
+        assert not caught.value.transient
+        monkeypatch.setenv("DLHUB_TLS_CA", str(certificate))
+        array = np.arange(1 << 18, dtype=np.float32)
+        with DLHubClient(url=hub.url, token=hub.token) as client:
+            np.testing.assert_array_equal(client.run("tester/echo", array), array)
+            assert client.run("tester/echo", 1, asynchronous=True).result(10) == 1
+
+        async def ask() -> object:
+            async with AsyncDLHubClient(url=hub.url, token=hub.token) as dl:
+                return await dl.run("tester/echo", 2)
+
+        assert asyncio.run(ask()) == 2
+
+
+def test_proxy_of_the_environment(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", hub.url)
+    monkeypatch.setenv("no_proxy", "")
+    with DLHubClient(url="http://hub.invalid", token=hub.token) as client:
+        assert client.run("tester/echo", 1) == 1
+        assert client.run("tester/echo", 2, asynchronous=True).result(10) == 2
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with DLHubClient(url=hub.url, token=hub.token) as client:
+        assert client.run("tester/echo", 3) == 3

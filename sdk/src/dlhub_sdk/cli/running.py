@@ -147,7 +147,8 @@ def _run_here(
         result = client.run(name, inputs, parameters, debug=debug, local=True, **options)
         elapsed_s = time.perf_counter() - began
     if debug:
-        _debugged(*result, save, None, elapsed_s)
+        value, metadata = result
+        _debugged(value, metadata, save, None, elapsed_s)
     else:
         emit_value(result, save, {})
 
