@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,12 +11,12 @@ import numpy as np
 from typing_extensions import Self
 
 from dlhub_sdk.models.argument import ArgumentTypeMetadata
-from dlhub_sdk.models.errors import DescriptionError
 from dlhub_sdk.models.servables.importable import place_of
-from dlhub_sdk.models.servables.model_file import limited, readable_file, unreadable
-from dlhub_sdk.models.servables.probe import BATCH, array_block, tensor_blocks
+from dlhub_sdk.models.servables.model_file import import_framework, limited, readable_file, unreadable
+from dlhub_sdk.models.servables.probe import BATCH, array_block, load_servable, tensor_blocks
 from dlhub_sdk.models.servables.python import BasePythonServableModel
 from dlhub_sdk.models.types import compose_argument_block
+from home_run.errors import HomeRunError
 
 __all__ = ["KerasModel"]
 
@@ -54,12 +52,12 @@ class KerasModel(BasePythonServableModel):
         custom_objects
             Classes and functions that Keras does not know, by their names in the model.
         force_tf_keras
-            Whether to read the model with ``tensorflow.keras`` though ``keras`` is installed.
+            Without effect since ``tensorflow.keras`` and ``keras`` are one library (Keras 3).
 
         Raises
         ------
         ModelFileError
-            If a file is missing, empty or unreadable.
+            If a file is missing, empty, unreadable, or of no kind that Keras saves.
         """
         model = super().create_model("predict")
         model.add_file(model_path, "model")
@@ -67,8 +65,13 @@ class KerasModel(BasePythonServableModel):
             model.add_file(arch_path, "arch")
         for name, value in (custom_objects or {}).items():
             model.add_custom_object(name, value)
-        keras = _framework(force_tf_keras)
-        loaded = _load(keras, model_path, arch_path, custom_objects)
+        keras = import_framework("keras", "keras and one of its backends, such as tensorflow-cpu")
+        for path in (model_path, *([] if arch_path is None else [arch_path])):
+            readable_file(path)
+        try:
+            loaded: Any = load_servable(model).model
+        except HomeRunError as error:
+            raise unreadable(model_path, "Keras", error) from error
         run = model.servable.methods["run"]
         run.input = ArgumentTypeMetadata.parse_obj(_describe(*_tensors(loaded, "input")))
         run.output = ArgumentTypeMetadata.parse_obj(_describe(*_tensors(loaded, "output")))
@@ -119,54 +122,6 @@ class KerasModel(BasePythonServableModel):
         self.add_requirement(backend, str(framework.__version__))
         if any(path.suffix in _HDF5 for path in paths):
             self.add_requirement("h5py", "detect")
-
-
-def _framework(force_tf_keras: bool) -> Any:
-    if not force_tf_keras:
-        with contextlib.suppress(ModuleNotFoundError):
-            return importlib.import_module("keras")
-    try:
-        return importlib.import_module("tensorflow").keras
-    except ModuleNotFoundError as error:
-        raise DescriptionError(
-            "No version of Keras is installed here, and one is needed to read the model.",
-            remedy="Install keras and one of its backends, such as tensorflow-cpu.",
-        ) from error
-
-
-def _load(keras: Any, path: str | Path, arch: str | Path | None, custom_objects: Any) -> Any:
-    file = readable_file(path)
-    known = dict(custom_objects or {})
-    if arch is None:
-        with _explained(file):
-            return keras.models.load_model(str(file), custom_objects=known, compile=False)
-    architecture = readable_file(arch)
-    with _explained(architecture):
-        if architecture.suffix in (*_HDF5, ".keras"):
-            model = keras.models.load_model(str(architecture), custom_objects=known, compile=False)
-        elif architecture.suffix in (".json", ".yml", ".yaml"):
-            text = architecture.read_text(encoding="utf-8")
-            if architecture.suffix != ".json":  # the same tree; Keras itself reads YAML no more
-                text = json.dumps(importlib.import_module("yaml").safe_load(text))
-            model = keras.models.model_from_json(text, custom_objects=known)
-        else:
-            raise DescriptionError(
-                f"File type for architecture not recognized: {architecture}.",
-                remedy=f"Use .json, .yaml or HDF5 ({', '.join(_HDF5)}).",
-            )
-    with _explained(file):
-        model.load_weights(str(file))
-    return model
-
-
-@contextlib.contextmanager
-def _explained(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except DescriptionError:
-        raise
-    except Exception as error:  # Keras raises ValueError, TypeError, OSError, KeyError, zip errors, …
-        raise unreadable(file, "Keras", error) from error
 
 
 def _tensors(loaded: Any, side: str) -> tuple[dict[str, Any], bool]:

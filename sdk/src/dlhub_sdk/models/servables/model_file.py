@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dlhub_sdk.models.errors import DescriptionError, ModelFileError
+from home_run.errors import HomeRunError
 
 __all__ = ["SUMMARY_LIMIT", "import_framework", "limited", "readable_file", "unreadable"]
 
@@ -59,6 +60,10 @@ def readable_file(path: str | Path) -> Path:
 
 def unreadable(path: str | Path, framework: str, error: BaseException) -> ModelFileError:
     """Return the error for a file that its framework does not read."""
+    if isinstance(error, HomeRunError):  # the shim has said what is wrong
+        return ModelFileError(
+            f"{framework} cannot read the model file {path}. {error.message}", remedy=error.remedy
+        )
     first = (str(error).strip().splitlines() or [""])[0]
     return ModelFileError(
         f"{framework} cannot read the model file {path}: {type(error).__name__}: {first[:300]}",
