@@ -126,7 +126,7 @@ class Settings(BaseSettings):
 
     # How it publishes
     publications_at_once: int = Field(
-        default=1, ge=1, description="Publications that are worked on at the same time."
+        default=2, ge=1, description="Publications that are worked on at the same time."
     )
     compile_environments: bool = Field(
         default=True,

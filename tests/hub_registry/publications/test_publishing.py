@@ -167,13 +167,18 @@ async def test_publishers_without_versions_at_once_get_different_ones(api) -> No
     assert sorted(each["version"] for each in publications) == ["1", "2", "3", "4", "5"]
 
 
-async def test_publications_are_worked_on_in_order(api) -> None:
-    names = [f"model-{number}" for number in range(4)]
-    handed_in = [(await hand_in(api.client, python_servable(name))).json()["id"] for name in names]
-    for publication_id in handed_in:
-        await follow(api.client, publication_id)
-    records = api.hub.audit.list_records(tag_prefix="publications:servable:live")
-    assert [record.subject for record in reversed(records)] == [f"admin/{name} 1" for name in names]
+class TestOneAtATime:
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        return settings.model_copy(update={"publications_at_once": 1})
+
+    async def test_publications_are_worked_on_in_order(self, api) -> None:
+        names = [f"model-{number}" for number in range(4)]
+        handed_in = [(await hand_in(api.client, python_servable(name))).json()["id"] for name in names]
+        for publication_id in handed_in:
+            await follow(api.client, publication_id)
+        records = api.hub.audit.list_records(tag_prefix="publications:servable:live")
+        assert [record.subject for record in reversed(records)] == [f"admin/{name} 1" for name in names]
 
 
 async def test_another_users_publication_is_not_there(api) -> None:

@@ -7,9 +7,9 @@ import pytest
 from hub_registry.accounts.interface import Principal
 from hub_registry.errors import ConfigurationError, InvalidRequestError
 from hub_registry.search.fulltext import full_text, plain_words
+from hub_registry.search.interface import MAX_TEXT
 from hub_registry.search.leaves import MAX_LEAVES, index_entry
 from hub_registry.search.service import Search, make_query
-from hub_registry.search.tables import MAX_TEXT
 
 ANN = Principal("a", "ann", "user")
 BOB = Principal("b", "bob", "user")

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from hub_registry.errors import NotFoundError
 from hub_registry.servables.interface import VersionFile, Viewer
 
 #: `received` → `checked` → `environment_ready` → `tested` → `live`, or `failed` from any but the last.
@@ -20,6 +21,20 @@ NEXT: Mapping[State, State] = {
     "tested": "live",
 }
 ENDS: frozenset[State] = frozenset({"live", "failed"})
+
+
+class UnknownPublicationError(NotFoundError):
+    """There is no such publication."""
+
+    kind = "unknown-publication"
+
+
+def unknown_publication(publication_id: str) -> UnknownPublicationError:
+    """The error for an id that means nothing to the caller."""
+    return UnknownPublicationError(
+        f"There is no publication {publication_id[:80]!r} of yours.",
+        remedy="GET /api/v1/publications lists yours.",
+    )
 
 
 @dataclass(frozen=True)
@@ -90,6 +105,9 @@ class PublicationStore(Protocol):
 
     def get(self, publication_id: str) -> Publication:
         """The publication. Raises NotFoundError."""
+
+    def state_of(self, publication_id: str) -> tuple[str, State]:
+        """Its owner and its state, without all the rest. Raises NotFoundError."""
 
     def standing(self, owner: str, name: str) -> list[Publication]:
         """Those of a servable that have not failed, oldest first."""

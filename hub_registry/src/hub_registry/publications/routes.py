@@ -153,11 +153,11 @@ async def get_publication_log(
             watch.clear()
             page = await run_in_threadpool(publications.read_log, publication_id, after, caller)
             left_s = deadline - time.monotonic()
-            if page.lines or page.publication.state in ENDS or left_s <= 0 or draining.is_set():
+            if page.lines or page.state in ENDS or left_s <= 0 or draining.is_set():
                 break
             await watch.wait(left_s, draining)
     lines = [LogLineView(n=line.n, at=line.at, stage=line.stage, text=line.text) for line in page.lines]
-    return LogView(lines=lines, state=page.publication.state, next=page.next(after))
+    return LogView(lines=lines, state=page.state, next=page.next(after))
 
 
 @router.post("/publications/{publication_id}/retry", status_code=202)

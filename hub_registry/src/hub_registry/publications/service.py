@@ -15,8 +15,13 @@ from hub_registry.audit.service import Audit
 from hub_registry.errors import ConcealedError, ConflictError, RegistryError
 from hub_registry.publications.changes import Changes
 from hub_registry.publications.checks import Checked, check, check_stored, environment_spec
-from hub_registry.publications.interface import LogLine, Publication, PublicationStore
-from hub_registry.publications.storage import UnknownPublicationError
+from hub_registry.publications.interface import (
+    LogLine,
+    Publication,
+    PublicationStore,
+    State,
+    unknown_publication,
+)
 from hub_registry.publications.worker import Worker
 from hub_registry.servables.interface import VersionFile
 from hub_registry.storage.service import Storage
@@ -42,10 +47,10 @@ class ConcealedPublicationError(ConcealedError):
 
 @dataclass(frozen=True)
 class LogPage:
-    """Part of a log, and where the publication stood when it was read."""
+    """Part of a log, and the publication's state when it was read."""
 
     lines: list[LogLine]
-    publication: Publication
+    state: State
 
     def next(self, after: int) -> int:
         """What to read on from."""
@@ -118,12 +123,7 @@ class Publications:
     def get(self, publication_id: str, principal: Principal) -> Publication:
         """A publication of the caller, or anyone's for an administrator. Raises NotFoundError."""
         publication = self._store.get(publication_id)
-        if publication.owner != principal.name and not principal.is_admin:
-            missing = UnknownPublicationError(
-                f"There is no publication {publication_id[:80]!r} of yours.",
-                remedy="GET /api/v1/publications lists yours.",
-            )
-            raise ConcealedPublicationError(missing.message, remedy=missing.remedy)
+        _require_own(publication_id, publication.owner, principal)
         return publication
 
     def list_publications(
@@ -135,8 +135,9 @@ class Publications:
     def read_log(self, publication_id: str, after: int, principal: Principal) -> LogPage:
         """Lines with numbers above `after`. Raises NotFoundError."""
         # The state first: of a publication that has ended, all lines are there.
-        publication = self.get(publication_id, principal)
-        return LogPage(self._store.lines(publication_id, after, MAX_LINES), publication)
+        owner, state = self._store.state_of(publication_id)
+        _require_own(publication_id, owner, principal)
+        return LogPage(self._store.lines(publication_id, after, MAX_LINES), state)
 
     def retry(self, publication_id: str, principal: Principal) -> Publication:
         """Go on with a publication that failed, from the last state it reached.
@@ -232,6 +233,12 @@ class Publications:
             detail = {"publication": candidate.id, "digest": candidate.digest}
             self._audit.record(principal.name, "publications:publication:create", subject, detail)
         return True
+
+
+def _require_own(publication_id: str, owner: str, principal: Principal) -> None:
+    if owner != principal.name and not principal.is_admin:
+        missing = unknown_publication(publication_id)
+        raise ConcealedPublicationError(missing.message, remedy=missing.remedy)
 
 
 def _digest(checked: Checked, version: str) -> str:

@@ -11,16 +11,17 @@ from sqlalchemy import ColumnElement, Row, Select, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from hub_registry.database import Database
-from hub_registry.errors import ConflictError, NotFoundError
-from hub_registry.publications.interface import ENDS, NEXT, LogLine, Publication, State
+from hub_registry.errors import ConflictError
+from hub_registry.publications.interface import (
+    ENDS,
+    NEXT,
+    LogLine,
+    Publication,
+    State,
+    unknown_publication,
+)
 from hub_registry.publications.tables import publication_files, publication_log, publications
 from hub_registry.servables.interface import VersionFile, Viewer
-
-
-class UnknownPublicationError(NotFoundError):
-    """There is no such publication."""
-
-    kind = "unknown-publication"
 
 
 def files_in_use() -> Select[tuple[str]]:
@@ -69,11 +70,17 @@ class SqlPublicationStore:
         """See `PublicationStore.get`."""
         found = self._load(publications.c.id == publication_id)
         if not found:
-            raise UnknownPublicationError(
-                f"There is no publication {publication_id[:80]!r} of yours.",
-                remedy="GET /api/v1/publications lists yours.",
-            )
+            raise unknown_publication(publication_id)
         return found[0]
+
+    def state_of(self, publication_id: str) -> tuple[str, State]:
+        """See `PublicationStore.state_of`."""
+        query = select(publications.c.owner, publications.c.state).where(publications.c.id == publication_id)
+        with self._database.read() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise unknown_publication(publication_id)
+        return row.owner, row.state
 
     def standing(self, owner: str, name: str) -> list[Publication]:
         """See `PublicationStore.standing`."""

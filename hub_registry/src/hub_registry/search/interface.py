@@ -8,6 +8,11 @@ from typing import Any, Literal, Protocol
 
 from hub_registry.servables.interface import ServableVersion, Viewer
 
+#: Longest field name and longest value that are indexed, in characters: an index row of PostgreSQL has room
+#: for 2,700 bytes.
+MAX_FIELD = 100
+MAX_TEXT = 500
+
 #: How a filter compares. `match`: every word of the value stands in the field. `exact`: the field is the
 #: value. `prefix`: the field begins with it. `range`: the field lies between bounds.
 Op = Literal["match", "exact", "prefix", "range"]

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hub_registry.search.interface import ALIASES, Document, IndexEntry, Leaf
-from hub_registry.search.tables import MAX_FIELD, MAX_TEXT
+from hub_registry.search.interface import ALIASES, MAX_FIELD, MAX_TEXT, Document, IndexEntry, Leaf
 
 #: Values of one document that are indexed; a list of a hundred thousand class names is not searched by.
 MAX_LEAVES = 5000

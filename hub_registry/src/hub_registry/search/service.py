@@ -9,9 +9,17 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from hub_registry.errors import InvalidRequestError
-from hub_registry.search.interface import ALIASES, BOUNDS, Condition, Op, Query, SearchStore, SortKey
+from hub_registry.search.interface import (
+    ALIASES,
+    BOUNDS,
+    MAX_FIELD,
+    Condition,
+    Op,
+    Query,
+    SearchStore,
+    SortKey,
+)
 from hub_registry.search.leaves import bare_doi, index_entry
-from hub_registry.search.tables import MAX_FIELD
 from hub_registry.servables.interface import ServableVersion, Viewer
 from hub_registry.servables.service import describe
 

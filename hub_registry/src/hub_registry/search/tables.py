@@ -5,13 +5,9 @@ from __future__ import annotations
 from sqlalchemy import DDL, BigInteger, Column, Double, ForeignKey, Index, Integer, String, Table, event
 
 from hub_registry.database import metadata
+from hub_registry.search.interface import MAX_FIELD, MAX_TEXT
 
 _Number = BigInteger().with_variant(Integer, "sqlite")
-
-#: Longest field name and longest value that are indexed, in characters: an index row of PostgreSQL has room
-#: for 2,700 bytes.
-MAX_FIELD = 100
-MAX_TEXT = 500
 
 # One row for each value in a document, so that a filter on any field is an ordinary indexed look-up with
 # bound parameters: no JSON paths are made from what a caller sends, and every database can do it.

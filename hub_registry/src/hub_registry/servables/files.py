@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_registry.servables.interface import VersionFile
-from hub_registry.storage.objects import sync_directory
+from hub_registry.storage.links import sync_directory
 from hub_registry.storage.service import Storage
 
 DOCUMENT = "dlhub.json"

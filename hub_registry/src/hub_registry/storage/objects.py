@@ -6,8 +6,6 @@ renames and a real path for `sendfile` and `mmap`.
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from hub_registry.errors import ConfigurationError
 from hub_registry.storage.interface import ObjectStore
+from hub_registry.storage.links import link_or_copy, sync_directory
 
 #: Where an interrupted upload never leaves half an object behind, so that no temporary name is needed.
 ATOMIC_PROTOCOLS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss"})
@@ -192,23 +191,3 @@ class RemoteObjects:
         except (FileNotFoundError, NotImplementedError):
             # Gone, or of an unknown age: taken for new, so that nothing in use is removed by mistake.
             return time.time()
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, or a synced copy where they are on different file systems."""
-    try:
-        os.link(source, target)
-    except OSError:
-        with source.open("rb") as reader, target.open("xb") as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
-            writer.flush()
-            os.fsync(writer.fileno())
-
-
-def sync_directory(path: Path) -> None:
-    """Make what was renamed into a directory survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

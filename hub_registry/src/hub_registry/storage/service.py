@@ -21,7 +21,7 @@ from hub_registry.errors import (
     UnavailableError,
 )
 from hub_registry.storage.interface import Blob, ObjectStore, StorageRecords
-from hub_registry.storage.objects import link_or_copy
+from hub_registry.storage.links import link_or_copy
 
 #: Bytes read or written at a time; no file is ever in memory whole.
 CHUNK_BYTES = 1 << 20
