@@ -15,6 +15,7 @@ from dlhub_sdk.client import DLHubClient
 from dlhub_sdk.errors import DLHubError, ServableError
 from home_run import codec
 from hub_process import HubProcess
+from published import make_work, work_document
 
 pytestmark = pytest.mark.service("package-index")
 
@@ -205,3 +206,15 @@ def test_a_body_over_the_limit_is_refused_before_it_is_read(hub: HubProcess, wor
     assert answer.status == 413
     assert str(claimed) in json.loads(answer.read())["detail"]
     connection.close()
+
+
+def test_callers_cannot_read_the_hub_s_files(
+    dl: DLHubClient, hub: HubProcess, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    document = work_document("reads", input={"type": "file", "description": "a file"})
+    del document["dlhub"]["test"]
+    directory = make_work(tmp_path_factory.mktemp("reads") / "servable", document)
+    dl.publish_servable(directory, wait=True)
+    for url in (str(hub.data_dir / "hub.sqlite"), (hub.data_dir / "hub.sqlite").as_uri()):
+        with pytest.raises(DLHubError, match="this site does not read those"):
+            dl.run(f"{dl.get_username()}/reads", {"url": url})

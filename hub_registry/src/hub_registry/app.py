@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from home_run.errors import HomeRunError
 from hub_registry import __version__, openapi, problems
@@ -27,7 +28,7 @@ from hub_registry.servables import routes as servables
 from hub_registry.settings import Settings
 from hub_registry.storage import routes as storage
 from hub_registry.tasks import routes as tasks
-from hub_registry.tasks.hot import HotPath
+from hub_registry.tasks.hot import HotPath, is_run
 
 PREFIX = "/api/v1"
 
@@ -45,7 +46,22 @@ ROUTERS = (
 )
 
 
-def create_app(settings: Settings) -> FastAPI:
+class HubApp(FastAPI):
+    """FastAPI, except that runs go past it; see `hub_registry.tasks.hot`."""
+
+    #: What answers runs.
+    hot_path: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] == "http" and is_run(scope):
+            scope["app"] = self
+            await self.hot_path(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings) -> HubApp:
     """The ASGI application; its lifespan starts and stops the hub, which is ``app.state.hub``."""
     hub = Hub(settings)
 
@@ -57,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             await hub.stop()
 
-    app = FastAPI(
+    app = HubApp(
         title="DLHub",
         version=__version__,
         openapi_url=f"{PREFIX}/openapi.json",
@@ -70,9 +86,13 @@ def create_app(settings: Settings) -> FastAPI:
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX)
-    app.add_middleware(HotPath, route=_route(tasks.router, tasks.run), on_error=_answer_error)
-    app.add_middleware(BodyLimitMiddleware, limit_of=partial(_body_limit, settings))
-    app.add_middleware(RequestMiddleware, access_log=hub.access_log, uses_tls=settings.uses_tls)
+    limit_of = partial(_body_limit, settings)
+    log, uses_tls = hub.access_log, settings.uses_tls
+    app.add_middleware(BodyLimitMiddleware, limit_of=limit_of)
+    app.add_middleware(RequestMiddleware, access_log=log, uses_tls=uses_tls)
+    runs = HotPath(route=_route(tasks.router, tasks.run), on_error=_answer_error)
+    limited = BodyLimitMiddleware(runs, limit_of=limit_of)
+    app.hot_path = RequestMiddleware(limited, access_log=log, uses_tls=uses_tls)
     for error in (RegistryError, HomeRunError, RequestValidationError, HTTPException):
         app.add_exception_handler(error, _answer_error)
     return app

@@ -39,6 +39,10 @@ def _cpu_count() -> int:
     return os.cpu_count() or 1
 
 
+def _warm_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
 class Settings(BaseSettings):
     """How one hub is set up. Immutable; `load` turns mistakes into sentences."""
 
@@ -163,6 +167,18 @@ class Settings(BaseSettings):
         default=False,
         description="Let workers unpickle models and values. A pickle can run any code as the hub's user: "
         "switch it on only where every publisher is trusted.",
+    )
+
+    allow_local_files: bool = Field(
+        default=False,
+        description="Let callers name files on the workers' machine as inputs, by path or file: URL. Every "
+        "caller can then read whatever the hub's user can read.",
+    )
+    warm_bytes: int = Field(
+        default_factory=_warm_bytes,
+        ge=0,
+        description="Memory for loaded servables, in bytes, of all workers together; the least recently used "
+        "go first. Default: half of the machine's.",
     )
 
     # How it is watched

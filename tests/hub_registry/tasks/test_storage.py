@@ -24,7 +24,7 @@ def new_task(seq: int, group: str | None = None) -> NewTask:
 def final(task: NewTask, result: bytes = b"r", expires_at: float = 0.0) -> FinalRecord:
     return FinalRecord(
         seq=task.seq, id=task.id, state=TaskState.succeeded, attempts=1, result=result, result_path=None,
-        error=None, finished_at=time.time(), result_seq=task.seq + 1_000_000, timings=b"\x80",
+        error=None, finished_at=time.time(), result_seq=task.seq + 1_000_000, timings={},
         expires_at=expires_at,
     )  # fmt: skip
 

@@ -2,8 +2,8 @@
 
 At thousands of calls a second on one core, what a web framework does around a handler (match routes, inject
 dependencies, wrap errors) costs more than the hub's own work. So this handler reads the ASGI scope itself,
-and `HotPath` lets its requests past the framework. In the OpenAPI document, and for any request that
-`HotPath` does not recognise, it is a route like the others (`hub_registry.tasks.routes.run`).
+and `HotPath` answers its requests beside the framework. In the OpenAPI document it is a route like the others
+(`hub_registry.tasks.routes.run`).
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from home_run import codec
+from home_run.errors import HomeRunError
 from hub_registry.accounts.interface import Principal
 from hub_registry.accounts.routes import PRINCIPAL_KEY, principal
-from hub_registry.errors import InvalidRequestError, UnsupportedMediaError
+from hub_registry.errors import InvalidRequestError, RegistryError, UnsupportedMediaError
 from hub_registry.tasks import answers
 from hub_registry.tasks.runtime import TaskRuntime
 from hub_registry.tasks.service import Submission
@@ -40,39 +42,40 @@ Handler = Callable[[Scope, Receive], Awaitable[Response]]
 ErrorHandler = Callable[[Request, Exception], Awaitable[Response]]
 
 
+def is_run(scope: Scope) -> bool:
+    """Whether `HotPath` answers this HTTP request."""
+    if scope["method"] != "POST" or not scope["path"].endswith("/run"):
+        return False
+    found = _RUN_PATH.fullmatch(scope["path"])
+    if found is None:
+        return False
+    scope["path_params"] = found.groupdict()
+    return True
+
+
 class HotPath:
-    """Answers runs before the framework sees them; ASGI middleware, to be put innermost.
+    """Answers the requests of which `is_run` says that they are runs; an ASGI application.
 
     Parameters
     ----------
-    app
-        What handles every other request.
     route
         The run's route, for the access log.
     on_error
         Turns an error into a response.
     """
 
-    def __init__(self, app: ASGIApp, *, route: BaseRoute, on_error: ErrorHandler) -> None:
-        self._app = app
+    def __init__(self, *, route: BaseRoute, on_error: ErrorHandler) -> None:
         self._route = route
         self._on_error = on_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
-        found = None
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith("/run"):
-            found = _RUN_PATH.fullmatch(scope["path"])
-        if found is None:
-            await self._app(scope, receive, send)
-            return
-        scope["path_params"] = found.groupdict()
         scope["route"] = self._route
         try:
             response = await run(scope, receive)
         except ClientDisconnect:
             return
-        except Exception as error:
+        except (RegistryError, HomeRunError, HTTPException) as error:
             response = await self._on_error(Request(scope, receive), error)
         await response(scope, receive, send)
 

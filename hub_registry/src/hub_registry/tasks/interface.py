@@ -58,7 +58,7 @@ class FinalRecord:
     Attributes
     ----------
     timings
-        msgpack of the timestamps and stages; see `hub_registry.tasks.timings`.
+        Moments and stages; see `hub_registry.tasks.timings`.
     result, result_path
         Frame of ``((value, metadata), elapsed_ms)``, by value or as a file.
     """
@@ -72,7 +72,7 @@ class FinalRecord:
     error: Mapping[str, Any] | None
     finished_at: float
     result_seq: int
-    timings: bytes
+    timings: Mapping[str, Any]
     expires_at: float
 
 

@@ -64,6 +64,8 @@ class TaskRuntime:
         variables = {
             "PYTHONPATH": str(await asyncio.to_thread(self._runtime_path)),
             "DLHUB_ALLOW_PICKLE": "1" if settings.allow_pickle else "0",
+            "DLHUB_LOCAL_FILES": "1" if settings.allow_local_files else "0",
+            "DLHUB_WARM_BYTES": str(settings.warm_bytes // settings.workers),
         }
         fabric = LocalFabric(
             settings.data_dir / "engines",

@@ -330,7 +330,7 @@ class Tasks:
             error=outcome.error,
             finished_at=now,
             result_seq=next(self._seqs),
-            timings=timings.pack(
+            timings=timings.collect(
                 outcome, received=live.received, queued=live.queued, accepted=live.accepted, recorded=now
             ),
             expires_at=now + self._result_ttl_s,
@@ -486,15 +486,27 @@ class Tasks:
 
 def _stored(new: NewTask, record: FinalRecord) -> StoredTask:
     return StoredTask(
-        **{name: getattr(new, name) for name in NewTask.__slots__},
+        seq=new.seq,
+        id=new.id,
+        user_id=new.user_id,
+        group_id=new.group_id,
+        servable=new.servable,
+        version=new.version,
+        digest=new.digest,
+        method=new.method,
+        environment=new.environment,
         state=record.state,
         attempts=record.attempts,
+        is_json=new.is_json,
+        input=new.input,
+        input_path=new.input_path,
         result=record.result,
         result_path=record.result_path,
         error=record.error,
+        submitted_at=new.submitted_at,
         finished_at=record.finished_at,
         result_seq=record.result_seq,
-        timings=timings.unpack(record.timings),
+        timings=record.timings,
         expires_at=record.expires_at,
     )
 

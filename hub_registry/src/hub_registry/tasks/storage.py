@@ -181,6 +181,7 @@ def _final_row(record: FinalRecord) -> dict[str, Any]:
     row = {name: getattr(record, name) for name in _FINAL_FIELDS}
     row["seq"] = record.seq
     row["state"] = int(record.state)
+    row["timings"] = timings.pack(record.timings)
     row["error"] = json.dumps(dict(record.error), default=str) if record.error is not None else None
     return row
 

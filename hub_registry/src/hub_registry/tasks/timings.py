@@ -33,23 +33,28 @@ _WORKER_STAGES = (
 )
 
 
-def pack(outcome: Outcome, *, received: float, queued: float, accepted: float, recorded: float) -> bytes:
+def collect(
+    outcome: Outcome, *, received: float, queued: float, accepted: float, recorded: float
+) -> dict[str, Any]:
+    """All that is known of where a task's time went."""
+    return {
+        "received": received,
+        "queued": queued,
+        "accepted": accepted,
+        "dispatched": outcome.dispatched,
+        "started": outcome.started,
+        "finished": outcome.finished,
+        "returned": outcome.returned,
+        "recorded": recorded,
+        "ns": outcome.stages_ns,
+        "batch_size": outcome.batch_size,
+        "worker": outcome.worker,
+    }
+
+
+def pack(timings: Mapping[str, Any]) -> bytes:
     """The form kept in the ledger."""
-    packed: bytes = msgpack.packb(
-        {
-            "received": received,
-            "queued": queued,
-            "accepted": accepted,
-            "dispatched": outcome.dispatched,
-            "started": outcome.started,
-            "finished": outcome.finished,
-            "returned": outcome.returned,
-            "recorded": recorded,
-            "ns": dict(outcome.stages_ns),
-            "batch_size": outcome.batch_size,
-            "worker": outcome.worker,
-        }
-    )
+    packed: bytes = msgpack.packb(timings)
     return packed
 
 
