@@ -62,7 +62,7 @@ def test_the_newest_release_through_pip(package_index: str) -> None:
 
 def test_the_newest_release_through_uv(package_index: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index, "_pip", lambda: None)
-    monkeypatch.setenv("PATH", f"{Path(index.sys.executable).parent}")
+    monkeypatch.setenv("PATH", "")
     assert latest_version("Tiny.Lib") == "1.10"
 
 
@@ -90,6 +90,6 @@ def test_an_index_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_machine_without_a_client(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pip" else real(name))
-    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(index.shutil, "which", lambda *_, **__: None)
     with pytest.raises(RequirementError, match="neither pip nor uv is installed"):
         latest_version("numpy")

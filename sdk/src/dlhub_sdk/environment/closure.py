@@ -84,6 +84,8 @@ def _needs(distribution: metadata.Distribution, environment: dict[str, str]) -> 
 def _installed(requirement: Requirement, wanted_by: str) -> metadata.Distribution | None:
     if not wanted_by:
         return find_distribution(requirement.name)
+    if canonicalize_name(requirement.name) in OWN:
+        return None
     try:
         distribution = metadata.distribution(requirement.name)
     except metadata.PackageNotFoundError:

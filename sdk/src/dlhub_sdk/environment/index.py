@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
@@ -64,7 +66,9 @@ def _pip() -> _Client | None:
 
 
 def _uv() -> _Client | None:
-    uv = shutil.which("uv")
+    # Beside this interpreter first: a virtual environment need not be on the PATH.
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    uv = shutil.which("uv", path=places)
     if uv is None:
         return None
 

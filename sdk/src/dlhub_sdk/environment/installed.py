@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import PurePosixPath
@@ -57,7 +58,7 @@ def distributions_of_imports(modules: Iterable[str]) -> list[str]:
         Dotted names. Where several distributions share the first part, as with ``google``, those
         that hold the dotted module count.
     """
-    providers = metadata.packages_distributions()
+    providers = _packages_distributions()
     found: set[str] = set()
     for module in modules:
         names = set(providers.get(module.partition(".")[0], []))
@@ -65,6 +66,33 @@ def distributions_of_imports(modules: Iterable[str]) -> list[str]:
             names = _holders(names, module) or names
         found |= names
     return sorted(found, key=canonicalize_name)
+
+
+if sys.version_info >= (3, 11):
+    _packages_distributions = metadata.packages_distributions
+else:
+
+    def _packages_distributions() -> Mapping[str, list[str]]:
+        """Return the distributions that provide each top-level module.
+
+        The function of Python 3.10 knows only those that carry a list of their modules, which few
+        still do.
+        """
+        found: dict[str, list[str]] = {}
+        for distribution in metadata.distributions():
+            listed = (distribution.read_text("top_level.txt") or "").split()
+            inferred = {_module(file.parts) for file in distribution.files or ()} - {""}
+            for name in listed or inferred:
+                found.setdefault(name, []).append(distribution.metadata["Name"])
+        return found
+
+
+def _module(parts: tuple[str, ...]) -> str:
+    """Return the top-level module that a file belongs to; nothing for other files."""
+    top = parts[0]
+    if len(parts) > 1:
+        return "" if top == ".." or top.endswith((".dist-info", ".egg-info", ".data")) else top
+    return top.partition(".")[0] if top.endswith((".py", ".so", ".pyd")) else ""
 
 
 def _holders(names: Iterable[str], module: str) -> set[str]:
