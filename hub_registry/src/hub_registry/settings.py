@@ -160,6 +160,9 @@ class Settings(BaseSettings):
     max_engines: int = Field(
         default=4, ge=1, description="Environments whose workers run at once; an idle one makes room."
     )
+    warm_start: bool = Field(
+        default=True, description="Start the workers of the newest task's environment with the hub."
+    )
     engine_idle_s: float = Field(
         default=600.0, gt=0, description="Seconds without work after which the workers of an environment end."
     )

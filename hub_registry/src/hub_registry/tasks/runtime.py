@@ -6,7 +6,11 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
 from hub_registry.database import Database
+from hub_registry.errors import RegistryError
+from hub_registry.fabrics.interface import WorkerEnvironment
 from hub_registry.fabrics.local import LocalFabric
 from hub_registry.routing.service import Router
 from hub_registry.servables.service import Catalogue
@@ -15,6 +19,8 @@ from hub_registry.tasks.calls import Calls
 from hub_registry.tasks.service import Tasks
 from hub_registry.tasks.spool import Spool
 from hub_registry.tasks.storage import SqlLedger
+
+log = structlog.get_logger(__name__)
 
 
 class TaskRuntime:
@@ -48,7 +54,9 @@ class TaskRuntime:
     ) -> None:
         self._settings = settings
         self._database = database
+        self._python_of = python_of
         self._runtime_path = runtime_path
+        self._warming: asyncio.Task[None] | None = None
         self.calls = Calls(catalogue, python_of, allow_pickle=settings.allow_pickle)
 
     async def start(self) -> None:
@@ -86,6 +94,19 @@ class TaskRuntime:
         )
         self.router.start()
         await self.tasks.start()
+        if settings.warm_start:
+            self._warming = asyncio.create_task(self._warm())
+
+    async def _warm(self) -> None:
+        """Start the workers that were used last, so that they are there for the first call."""
+        digest = await asyncio.to_thread(self._ledger.latest_environment)
+        if digest is not None:
+            try:
+                python = await asyncio.to_thread(self._python_of, digest)
+            except RegistryError as error:
+                log.warning("workers_not_warmed", environment=digest, error=str(error))
+            else:
+                self.router.warm(WorkerEnvironment(digest, python))
 
     def remove_expired(self) -> None:
         """Remove what is no longer kept; blocks."""
@@ -93,6 +114,9 @@ class TaskRuntime:
 
     async def stop(self) -> None:
         """End the workers; what has not ended stays in the ledger."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
         await self.tasks.stop()
         await self.router.stop()
         await asyncio.to_thread(self._ledger.stop)

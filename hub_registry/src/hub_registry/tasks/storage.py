@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from hub_registry.database import Database
@@ -49,7 +49,8 @@ class SqlLedger:
 
     def __init__(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
         self._database = database
-        dialect = sqlite if database.is_sqlite else postgresql
+        # Both dialects have the clause, and SQLAlchemy's common insert has not.
+        dialect = importlib.import_module(f"sqlalchemy.dialects.{database.engine.dialect.name}")
         self._insert = dialect.insert(tasks).on_conflict_do_nothing(index_elements=[tasks.c.id])
         self._writer = Writer(self._commit, loop)
         self.start = self._writer.start
@@ -116,6 +117,11 @@ class SqlLedger:
         query = select(tasks.c.environment).where(tasks.c.state < 3).distinct()
         with self._database.read() as connection:
             return list(connection.scalars(query))
+
+    def latest_environment(self) -> str | None:
+        """See `Ledger.latest_environment`."""
+        with self._database.read() as connection:
+            return connection.scalar(select(tasks.c.environment).order_by(tasks.c.seq.desc()).limit(1))
 
     def unfinished(self, environment: str, *, after: int, limit: int) -> list[StoredTask]:
         """See `Ledger.unfinished`."""
