@@ -37,10 +37,13 @@ class DLHubFuture(concurrent.futures.Future[Any]):
     task_id : str
     """
 
+    ping_interval: float = 5
+
     def __init__(
         self, client: DLHubClient, task_id: str, ping_interval: float = 5, debug: bool = False
     ) -> None:
         self._prepare(client, task_id, debug, None)
+        self.ping_interval = ping_interval
         client._watcher.expect_foreign(task_id, self._settle)
 
     def _prepare(self, client: DLHubClient, task_id: str, debug: bool, servable: str | None) -> None:

@@ -303,7 +303,7 @@ class RemoteServable:
     """A servable of a hub as something to call.
 
     ``servable(x)`` runs its method ``run`` and ``servable.predict(x)`` another; both take the
-    arguments of :meth:`RunMethods.run`.
+    arguments of :meth:`RunMethods.run`. A method called ``map`` needs ``client.run(…, method="map")``.
     """
 
     def __init__(self, client: RunMethods, name: str, method: str = "run") -> None:

@@ -58,7 +58,15 @@ class Watcher:
         self._closed = threading.Event()
 
     def expect(self, task_id: str, sink: Sink) -> None:
-        """Call `sink` once when the task, about to be submitted in `group`, has ended."""
+        """Call `sink` once when the task, about to be submitted in `group`, has ended.
+
+        Raises
+        ------
+        UnavailableError
+            The client was closed.
+        """
+        if self._closed.is_set():
+            raise UnavailableError("The client was closed.", remedy="Make a new one.", who="caller")
         self._sinks[task_id] = sink
 
     def submitted(self, task_ids: Iterable[str]) -> None:

@@ -163,6 +163,8 @@ def test_closing_tells_those_who_wait(hub: FakeHub) -> None:
         future = client.run("tester/echo", 1, asynchronous=True)
     with pytest.raises(errors.UnavailableError, match="closed"):
         future.result(10)
+    with pytest.raises(errors.UnavailableError, match="closed"):
+        client.run("tester/echo", 1, asynchronous=True)
 
 
 def test_thread_ends_when_nobody_waits(

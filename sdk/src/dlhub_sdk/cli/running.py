@@ -81,27 +81,34 @@ def run(
         raise typer.BadParameter("--local runs in this process and cannot be --async.")
     if not local and find_directory(name) is not None:
         raise typer.BadParameter(f"{name} is a directory; add --local to run it here.")
+    text = option if given is None else given
+    assert text is not None
     with connect(url, allow_pickle=allow_pickle) as client:
-        inputs = read_inputs(str(given or option), _declared(client, name, method, version), allow_pickle)
-        parameters = read_parameters(parameter or [])
-        options: dict[str, Any] = {"method": method, "version": version}
+        inputs = read_inputs(text, _declared(client, name, method, version), allow_pickle)
+        what: dict[str, Any] = {"name": name, "inputs": inputs, "method": method, "version": version}
+        what["parameters"] = read_parameters(parameter or [])
         if local:
-            _run_here(client, name, inputs, parameters, debug, save, options)
-            return
-        began = time.perf_counter()
-        future = client.run(name, inputs, parameters, asynchronous=True, debug=debug, **options)
-        if asynchronous:
-            output.emit({"task_id": future.task_id}, lambda console: console.print(future.task_id))
-            return
-        with output.working(f"Running {name}"):
-            result = _wait(future, timeout)
-        elapsed_s = time.perf_counter() - began
-        if not debug:
-            emit_value(result, save, {"task_id": future.task_id})
-            return
-        record = client.get_task(future.task_id)
-    value, metadata = result
-    _debugged(value, metadata, save, record, elapsed_s)
+            _run_here(client, what, debug, save)
+        elif asynchronous:
+            task_id = client.run(**what, asynchronous=True, debug=debug).task_id
+            output.emit({"task_id": task_id}, lambda console: console.print(task_id))
+        else:
+            _run_there(client, what, debug, timeout, save)
+
+
+def _run_there(
+    client: DLHubClient, what: dict[str, Any], debug: bool, timeout: float | None, save: Path | None
+) -> None:
+    began = time.perf_counter()
+    future = client.run(**what, asynchronous=True, debug=debug)
+    with output.working(f"Running {what['name']}"):
+        result = _wait(future, timeout)
+    elapsed_s = time.perf_counter() - began
+    if debug:
+        value, metadata = result
+        _debugged(value, metadata, save, client.get_task(future.task_id), elapsed_s)
+    else:
+        emit_value(result, save, {"task_id": future.task_id})
 
 
 def _wait(future: Any, timeout: float | None) -> Any:
@@ -135,16 +142,14 @@ def _declared(client: DLHubClient, name: str, method: str, version: str | None) 
     return declared
 
 
-def _run_here(
-    client: DLHubClient, name: str, inputs: Any, parameters: Any, debug: bool, save: Path | None, options: Any
-) -> None:
+def _run_here(client: DLHubClient, what: dict[str, Any], debug: bool, save: Path | None) -> None:
     from contextlib import redirect_stdout
     from sys import stderr
 
     # What the servable prints is not the result, which may be read by a program.
     with redirect_stdout(stderr):
         began = time.perf_counter()
-        result = client.run(name, inputs, parameters, debug=debug, local=True, **options)
+        result = client.run(**what, debug=debug, local=True)
         elapsed_s = time.perf_counter() - began
     if debug:
         value, metadata = result
