@@ -1,0 +1,95 @@
+"""How many events go together."""
+
+from collections import deque
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from hub_registry.fabrics.interface import WorkerEnvironment
+from hub_registry.routing import batch as batches
+from hub_registry.routing.interface import Call, Work
+
+CALL = Call(
+    "d1", "run", Path("/servable"), WorkerEnvironment("e1", Path("/python")), {"axis": 0, "max_rows": 9}, True
+)
+
+
+def works(count: int, size: int = 10) -> deque[Work]:
+    return deque(
+        Work(f"t{n}", CALL, b"x" * size, None, False, lambda work, outcome: None) for n in range(count)
+    )
+
+
+def test_one_event_goes_alone_until_its_run_time_is_known() -> None:
+    assert batches.RunTimes().events_per_batch(("d1", "run")) == 1
+
+
+def test_quick_events_go_together_and_slow_ones_do_not() -> None:
+    times = batches.RunTimes()
+    times.learn(("d1", "run"), 1e-5)
+    assert times.events_per_batch(("d1", "run")) == batches.MAX_EVENTS
+    times.learn(("slow", "run"), 10.0)
+    assert times.events_per_batch(("slow", "run")) == 1
+    times.learn(("d2", "run"), batches.TARGET_BATCH_S / 10)
+    assert times.events_per_batch(("d2", "run")) in (9, 10)
+
+
+def test_the_newest_run_time_counts_most() -> None:
+    times = batches.RunTimes()
+    times.learn(("d1", "run"), 1e-5)
+    for _ in range(20):
+        times.learn(("d1", "run"), 1.0)
+    assert times.events_per_batch(("d1", "run")) == 1
+
+
+def test_a_queue_is_divided_between_the_workers_that_are_free() -> None:
+    queue = works(10)
+    assert [work.id for work in batches.take(queue, limit=512, share=2)] == ["t0", "t1", "t2", "t3", "t4"]
+    assert len(batches.take(queue, limit=512, share=1)) == 5
+
+
+def test_a_batch_is_bounded_by_count_and_by_bytes() -> None:
+    assert len(batches.take(works(10), limit=3, share=1)) == 3
+    half = batches.MAX_BYTES // 2
+    assert len(batches.take(works(10, size=half), limit=512, share=1)) == 2
+    assert len(batches.take(works(10, size=3 * half), limit=512, share=1)) == 1, "a large one goes alone"
+
+
+def test_cancelled_events_are_dropped_and_suspects_go_alone() -> None:
+    queue = works(5)
+    queue[0].cancelled = True
+    queue[2].alone = True
+    assert [work.id for work in batches.take(queue, limit=512, share=1)] == ["t1"]
+    assert [work.id for work in batches.take(queue, limit=512, share=1)] == ["t2"]
+    assert [work.id for work in batches.take(queue, limit=512, share=1)] == ["t3", "t4"]
+
+
+def test_the_request_is_what_the_worker_reads() -> None:
+    request = msgpack.unpackb(batches.encode(CALL, list(works(2)), inline_bytes=7, out_dir="/out"))
+    assert request["servable"] == {"path": "/servable", "digest": "d1"}
+    assert request["stack"] == {"axis": 0, "max_rows": 9}
+    assert (request["allow_pickle"], request["inline_bytes"], request["out_dir"]) == (True, 7, "/out")
+    assert [event["id"] for event in request["events"]] == ["t0", "t1"]
+
+
+def test_loading_the_servable_does_not_count_as_run_time() -> None:
+    result = {"id": "t0", "ok": True, "data": b"", "path": None, "error": None, "ns": {"load": 2_000_000_000}}
+    answer = {
+        "v": 1,
+        "results": [result, result | {"id": "t1"}],
+        "t0": 10.0,
+        "t1": 12.5,
+        "pid": 7,
+        "host": "node",
+    }
+    outcomes, seconds = batches.decode(msgpack.packb(answer), dispatched=9.0, returned=13.0)
+    assert seconds == pytest.approx(0.5)
+    assert outcomes["t1"].worker == "node:7"
+    assert outcomes["t0"].batch_size == 2
+
+
+@pytest.mark.parametrize("answer", [b"", b"\xc1", msgpack.packb([]), msgpack.packb({"results": [1]})])
+def test_an_answer_that_is_none_is_an_error(answer: bytes) -> None:
+    with pytest.raises(ValueError):
+        batches.decode(answer, dispatched=0.0, returned=0.0)
