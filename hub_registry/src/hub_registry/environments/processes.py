@@ -99,15 +99,7 @@ class Processes:
                 cwd=directory,
                 env=environment,
             ) as process:
-                stream = process.stderr if stdout else process.stdout
-                assert stream is not None
-                try:
-                    for line in _lines(stream):
-                        on_line(line)
-                except BaseException:
-                    lifeline.cut()
-                    raise
-                status = process.wait()
+                status = _follow(process, on_line, lifeline)
         if lifeline.was_cut and not lifeline.timed_out:
             raise StoppingError("The hub is being stopped.", remedy="The work goes on at its next start.")
         return Ended(status, lifeline.timed_out)
@@ -170,6 +162,19 @@ class _Lifeline:
     def _release(self) -> None:
         self._released = True
         self.hold.release()
+
+
+def _follow(process: subprocess.Popen[bytes], on_line: Callable[[str], None], lifeline: _Lifeline) -> int:
+    """Hand on what a process writes until it ends; its exit status."""
+    stream = process.stdout or process.stderr
+    assert stream is not None
+    try:
+        for line in _lines(stream):
+            on_line(line)
+    except BaseException:
+        lifeline.cut()
+        raise
+    return process.wait()
 
 
 def _lines(stream: IO[bytes]) -> Iterator[str]:
