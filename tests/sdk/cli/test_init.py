@@ -46,7 +46,7 @@ def test_model_that_cannot_be_described_yet(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"not onnx")
     said = cli.json("init", "broken", "--from", "model.onnx", expect=1)
     assert not said["described"]
-    assert "model.onnx" in said["error"]
+    assert "onnx" in said["error"]
     assert (tmp_path / "broken" / "describe.py").is_file()
 
 
