@@ -107,12 +107,7 @@ def compose_argument_block(
     DescriptionError
         If the type is unknown, or a detail it needs is missing.
     """
-    if data_type not in TYPE_NAMES:
-        near = difflib.get_close_matches(str(data_type), TYPE_NAMES, n=1)
-        guess = f"Did you mean {near[0]!r}? " if near else ""
-        raise DescriptionError(
-            f"The type {data_type!r} is unknown.", remedy=f"{guess}The types are {', '.join(TYPE_NAMES)}."
-        )
+    _refuse_unknown(data_type)
     block: dict[str, Any] = {"type": data_type, "description": description}
     if data_type == "ndarray":
         _require(shape, "Shape must be specified for ndarrays.", "shape=[None, 4], or shape='Any'")
@@ -133,6 +128,15 @@ def compose_argument_block(
         block["element_types"] = list(element_types)
     block.update(kwargs)
     return block
+
+
+def _refuse_unknown(data_type: str) -> None:
+    if data_type not in TYPE_NAMES:
+        near = difflib.get_close_matches(str(data_type), TYPE_NAMES, n=1)
+        guess = f"Did you mean {near[0]!r}? " if near else ""
+        raise DescriptionError(
+            f"The type {data_type!r} is unknown.", remedy=f"{guess}The types are {', '.join(TYPE_NAMES)}."
+        )
 
 
 def _require(value: Any, problem: str, remedy: str) -> None:

@@ -60,9 +60,8 @@ class TorchModel(BasePythonServableModel):
         model_path
             The model file.
         input_shape, output_shape
-            Shape of the input and the output, as a tuple with ``None`` for any size; a list of
-            tuples for several tensors. Without ``output_shape`` the model is run to see it; an
-            exported program tells both.
+            Shapes, as a tuple with ``None`` for any size; a list of tuples for several tensors.
+            Without ``output_shape`` the model is run to see it; an exported program tells both.
         input_type, output_type
             Types of the elements, such as ``"float"``, ``"integer"`` or a dtype.
         example_input
@@ -80,10 +79,8 @@ class TorchModel(BasePythonServableModel):
         DescriptionError
             If the shapes are unknown, or a state dict comes without its class.
         """
-        torch = import_framework("torch", "torch")
         from home_run.shims._torch_formats import find_format
 
-        torch = import_framework("torch", "torch")
         path = readable_file(model_path)
         saved_as = format or ("state_dict" if model_class is not None else find_format(path))
         model = super().create_model("__call__")
@@ -91,9 +88,7 @@ class TorchModel(BasePythonServableModel):
         model.servable.options = {"format": saved_as}
         if saved_as == "state_dict":
             model._set_class(model_class, args, kwargs or {})
-        model.add_requirement("torch", str(torch.__version__))
-        if path.suffix == ".safetensors":
-            model.add_requirement("safetensors", "detect")
+        model._require_libraries(path)
         loaded = model._load(path, saved_as)
         model._summarise(loaded)
         if input_shape is None and example_input is None and saved_as == "export":
@@ -105,6 +100,11 @@ class TorchModel(BasePythonServableModel):
     def format_layer_spec(self, layers: Any, datatypes: Any) -> ArgumentTypeMetadata:
         """Return the type of one tensor (its shape, a tuple) or of several (a list of shapes)."""
         return ArgumentTypeMetadata.parse_obj(_tensor_type(layers, datatypes))
+
+    def _require_libraries(self, path: Path) -> None:
+        self.add_requirement("torch", str(import_framework("torch", "torch").__version__))
+        if path.suffix == ".safetensors":
+            self.add_requirement("safetensors", "detect")
 
     def _set_class(
         self, model_class: type | str | None, args: Sequence[Any], kwargs: Mapping[str, Any]
