@@ -79,7 +79,7 @@ class TorchModel(BasePythonServableModel):
         DescriptionError
             If the shapes are unknown, or a state dict comes without its class.
         """
-        from home_run.shims._torch_formats import find_format
+        from home_run.shims.torch_formats import find_format
 
         path = readable_file(model_path)
         saved_as = format or ("state_dict" if model_class is not None else find_format(path))
