@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
+
+import tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("home_run", "dlhub_sdk", "hub_registry")

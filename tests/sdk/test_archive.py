@@ -121,7 +121,12 @@ def test_more_or_less_than_claimed(make: Make, tmp_path: Path) -> None:
 
 
 def test_too_many_bytes_or_entries(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused(make(("a", b"12"), ("b", b"34")), tmp_path, "more than 3 bytes; 2 of them are in the entry 'b'", max_bytes=3)
+    refused(
+        make(("a", b"12"), ("b", b"34")),
+        tmp_path,
+        "more than 3 bytes; 2 of them are in the entry 'b'",
+        max_bytes=3,
+    )
     monkeypatch.setattr(archive, "_MAX_ENTRIES", 1)
     refused(make(("a", b"12"), ("b", b"34")), tmp_path, "has 2 entries")
 
@@ -156,7 +161,11 @@ def test_a_folder_with_something_in_it_is_left_alone(make: Make, tmp_path: Path)
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.text(st.sampled_from("ab./\\:\0 é"), min_size=1, max_size=8), min_size=1, max_size=4, unique=True))
+@given(
+    st.lists(
+        st.text(st.sampled_from("ab./\\:\0 é"), min_size=1, max_size=8), min_size=1, max_size=4, unique=True
+    )
+)
 def test_no_name_ever_leaves_the_folder(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     folder = tmp_path_factory.mktemp("names")
     path = folder / "in.zip"

@@ -25,8 +25,8 @@ import numpy as np
 from home_run.errors import HomeRunError, ShimError
 from home_run.shims._base import BaseServable, load_framework
 from home_run.shims._tensors import as_dtype, element_specs, exact_dtype
-from home_run.shims.torch_formats import FORMATS, find_format
 from home_run.shims.python import find_callable
+from home_run.shims.torch_formats import FORMATS, find_format
 
 __all__ = ["TorchServable"]
 
