@@ -157,6 +157,28 @@ def test_what_knows_how_to_be_an_array_is_taken_as_one() -> None:
     assert check(range(3), {"type": "ndarray", "shape": [3]}, where=WHERE).tolist() == [0, 1, 2]
 
 
+def test_columns_of_a_table_are_found_by_their_names() -> None:
+    spec = {
+        "type": "ndarray",
+        "shape": ["n", 2],
+        "item_type": "float",
+        "columns": [{"name": "mass", "type": "float"}, {"name": "age", "type": "float"}],
+    }
+    table = pd.DataFrame({"name": ["x", "y"], "age": [1.0, 2.0], "mass": [10.0, 20.0]})
+    np.testing.assert_array_equal(check(table, spec, where="x"), [[10.0, 1.0], [20.0, 2.0]])
+    with pytest.raises(TypeMismatch, match="a DataFrame: it has no column 'mass'"):
+        check(table[["age", "name"]], spec, where="x")
+    unnamed = pd.DataFrame([[10.0, 1.0]])
+    np.testing.assert_array_equal(check(unnamed, spec, where="x"), [[10.0, 1.0]])
+
+
+@pytest.mark.parametrize("columns", [3, ["a", "b"], [{"name": "a"}, {}]], ids=repr)
+def test_columns_without_names_say_nothing_about_a_table(columns: Any) -> None:
+    spec = {"type": "ndarray", "shape": ["n", 2], "columns": columns}
+    table = pd.DataFrame({"b": [1.0], "a": [2.0]})
+    np.testing.assert_array_equal(check(table, spec, where="x"), [[1.0, 2.0]])
+
+
 def test_integers_fit_by_their_values() -> None:
     spec = {"type": "ndarray", "dtype": "uint8"}
     assert check([0, 255], spec, where=WHERE).dtype == np.uint8

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from home_run.tables import is_frame
 from home_run.types import TypeMismatch, describe, read_declared_dtype, render_type
 
 __all__ = ["Checker", "compile_check", "compile_check_each", "fit_dtype"]
@@ -125,8 +126,11 @@ def _ndarray(spec: Mapping[str, Any]) -> Checker:
     shape: list[int | str | None] | None = spec.get("shape")
     convert = _exact_dtype(spec["dtype"]) if "dtype" in spec else _item_kind(spec.get("item_type"))
     expected = render_type(spec)
+    names = _column_names(spec)
 
     def check(value: Any, symbols: dict[str, int]) -> Any:
+        if names and is_frame(value):
+            value = _in_order(value, names, expected)
         array = value if isinstance(value, np.ndarray) else _as_array(value, expected)
         converted = convert(array)
         if converted is None:
@@ -149,6 +153,26 @@ def _as_array(value: Any, expected: str) -> NDArray[Any]:
     if array.dtype.hasobject and array.ndim == 0:
         raise TypeMismatch(expected, describe(value))
     return array
+
+
+def _column_names(spec: Mapping[str, Any]) -> list[str]:
+    """Return the names in ``columns``, a detail that a document may add; empty unless all are named."""
+    columns = spec.get("columns")
+    if not isinstance(columns, list) or not all(isinstance(each, Mapping) for each in columns):
+        return []
+    names = [each.get("name") for each in columns]
+    named = [name for name in names if isinstance(name, str)]
+    return named if len(named) == len(names) else []
+
+
+def _in_order(frame: Any, names: list[str], expected: str) -> Any:
+    """Return a table with the declared columns in their order: an array forgets their names."""
+    if all(isinstance(name, int) for name in frame.columns):  # numbered by pandas, not named by anybody
+        return frame
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise TypeMismatch(expected, "a DataFrame", f"it has no column {', '.join(map(repr, missing))}")
+    return frame[names]
 
 
 def _fit_shape(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 import uuid
@@ -31,6 +32,11 @@ SECURITY_HEADERS = (
     (b"cache-control", b"no-store"),
 )
 HSTS = (b"strict-transport-security", b"max-age=31536000")
+
+#: A request without an id gets one that no other process and no other request has; a UUID costs more than all
+#: else that happens here.
+_PROCESS = uuid.uuid4().hex[:16]
+_REQUESTS = itertools.count(1)
 
 #: What the log says of a request whose caller went away before the answer.
 CLIENT_CLOSED = 499
@@ -167,4 +173,4 @@ def _request_id(scope: Scope) -> str:
         if name == b"x-request-id" and SANE_REQUEST_ID.fullmatch(value):
             sane: bytes = value
             return sane.decode("ascii")
-    return uuid.uuid4().hex
+    return f"{_PROCESS}-{next(_REQUESTS):x}"

@@ -28,6 +28,8 @@ class Call:
         How the publisher allows events to be merged into one array, or None.
     allow_pickle
         Whether workers may unpickle for it.
+    key
+        Calls with equal keys may share a batch.
     """
 
     digest: str
@@ -37,10 +39,10 @@ class Call:
     stack: Mapping[str, int] | None
     allow_pickle: bool
 
-    @property
-    def key(self) -> tuple[str, str]:
-        """Calls with equal keys may share a batch."""
-        return (self.digest, self.method)
+    key: tuple[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", (self.digest, self.method))
 
 
 @dataclass(frozen=True, slots=True)

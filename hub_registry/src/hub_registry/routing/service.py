@@ -38,6 +38,8 @@ class Lane:
         self.opening: asyncio.Task[None] | None = None
         # One queue per call, served in turn, so that one servable's backlog does not hold up another's.
         self.queues: OrderedDict[tuple[str, str], deque[Work]] = OrderedDict()
+        #: Events in the queues.
+        self.waiting = 0
         self.in_flight = 0
         self.last_used = time.monotonic()
 
@@ -46,14 +48,12 @@ class Lane:
         """Whether nothing waits or runs here."""
         return self.in_flight == 0 and not self.queues
 
-    @property
-    def waiting(self) -> int:
-        """Events that are not at a worker."""
-        return sum(len(queue) for queue in self.queues.values())
-
     def push(self, work: Work, *, front: bool = False) -> None:
         """Queue an event behind (or before) those of its call."""
-        queue = self.queues.setdefault(work.call.key, deque())
+        queue = self.queues.get(work.call.key)
+        if queue is None:
+            queue = self.queues[work.call.key] = deque()
+        self.waiting += 1
         if front:
             queue.appendleft(work)
         else:
@@ -63,6 +63,7 @@ class Lane:
         """Take everything that waits."""
         works = [work for queue in self.queues.values() for work in queue]
         self.queues.clear()
+        self.waiting = 0
         return works
 
 
@@ -169,7 +170,9 @@ class Router:
     def _send_one(self, lane: Lane, endpoint: Endpoint) -> None:
         key, queue = next(iter(lane.queues.items()))
         idle_workers = max(1, endpoint.workers - lane.in_flight)
+        waiting = len(queue)
         batch = batches.take(queue, limit=self._run_times.events_per_batch(key), share=idle_workers)
+        lane.waiting -= waiting - len(queue)
         if queue:
             lane.queues.move_to_end(key)
         else:

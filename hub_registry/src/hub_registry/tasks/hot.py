@@ -35,6 +35,8 @@ _RUN_PATH = re.compile(r"/api/v1/servables/(?P<owner>[^/]+)/(?P<name>[^/]+)/run"
 #: RFC 7240, section 4.3.
 WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,9}(?:\.\d{1,6})?)\"?", re.ASCII)
 
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
 _FRAME = codec.CONTENT_TYPE.encode()
 _JSON = answers.JSON.encode()
 
@@ -169,6 +171,8 @@ def read_uuid(text: str, what: str) -> str:
     InvalidRequestError
         It is not one.
     """
+    if _UUID.fullmatch(text):  # as our clients send it
+        return text
     try:
         return str(uuid.UUID(text.strip('"')))
     except ValueError:

@@ -47,9 +47,11 @@ def test_an_xgboost_classifier(tmp_path: Path, suffix: str) -> None:
 def test_an_xgboost_booster(tmp_path: Path) -> None:
     matrix = xgboost.DMatrix(X, label=Y == 1, feature_names=["a", "b", "c", "d"])
     xgboost.train({"objective": "binary:logistic"}, matrix, 2).save_model(tmp_path / "b.json")
-    model = XGBoostModel.create_model(tmp_path / "b.json")
+    model = XGBoostModel.create_model(tmp_path / "b.json").set_title("T").set_name("n")
     assert model.servable.options["estimator"] == "Booster"
     assert model.servable.options["feature_names"] == ["a", "b", "c", "d"]
+    columns = model.to_dict()["servable"]["methods"]["run"]["input"]["columns"]
+    assert columns == [{"name": name, "type": "float"} for name in "abcd"]
     assert model.servable.methods["run"].output.shape == ["batch"]
     assert "binary:logistic" in (model.servable.model_summary or "")
 

@@ -52,7 +52,7 @@ def test_columns_of_numbers_are_one_array(mlflow: Any, tmp_path: Path) -> None:
     assert document["servable"]["options"]["flavors"] == ["sklearn"]
     assert document["servable"]["options"]["loader_module"] == "mlflow.sklearn"
     libraries = document["dlhub"]["dependencies"]["python"]
-    assert {"scikit-learn", "pandas", "mlflow-skinny"} <= set(libraries)
+    assert {"scikit-learn", "pandas", "pyarrow", "mlflow-skinny"} <= set(libraries)
     assert "absent-lib" not in libraries
 
 

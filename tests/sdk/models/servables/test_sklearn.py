@@ -160,6 +160,15 @@ def test_a_model_of_named_columns_takes_a_table(save: Save) -> None:
     assert {"pandas", "pyarrow"} <= set(model.dlhub.dependencies["python"])
 
 
+def test_columns_of_numbers_keep_their_names(save: Save) -> None:
+    table = pd.DataFrame(X, columns=list("abcd"))
+    model = ScikitLearnModel.create_model(save(LogisticRegression().fit(table, Y)))
+    document = model.set_title("T").set_name("n").to_dict()
+    declared = document["servable"]["methods"]["run"]["input"]
+    assert declared["shape"] == ["batch", 4]
+    assert declared["columns"] == [{"name": name, "type": "float"} for name in "abcd"]
+
+
 class Own(BaseEstimator):  # type: ignore[misc]
     def fit(self, x: Any, y: Any = None) -> Own:
         self.n_features_in_ = 4

@@ -98,8 +98,9 @@ class MLflowModel(BasePythonServableModel):
             name = _name(line)
             if name and name not in ("mlflow", "mlflow-skinny") and find_distribution(name) is not None:
                 self.add_requirement(name, "detect")
-        types = [self.servable.methods["run"].input, self.servable.methods["run"].output]
-        if any(each.python_type == _FRAME for each in types):
+        # What has columns is a table to whoever calls it, and tables travel through Arrow.
+        schemas = [getattr(described.signature, side, None) for side in ("inputs", "outputs")]
+        if any(schema is not None and not schema.is_tensor_spec() for schema in schemas):
             self.add_requirement("pyarrow", "detect")
 
 

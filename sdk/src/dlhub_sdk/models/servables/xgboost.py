@@ -73,6 +73,9 @@ class XGBoostModel(BasePythonServableModel):
         if estimator != "Booster":
             model.add_requirement("scikit-learn", "detect")
         describe_booster(model, classes, np.dtype("float32"))
+        if booster.feature_names:
+            columns = [{"name": name, "type": "float"} for name in booster.feature_names]
+            model.servable.methods["run"].input["columns"] = columns
         return model
 
 
