@@ -147,9 +147,11 @@ class ScikitLearnModel(BasePythonServableModel):
             self.add_requirements({"pandas": "detect", "pyarrow": "detect"})
         else:
             text = "List of records to evaluate with model. Each record is a list of {} variables."
-            named = [{"name": name, "type": "float"} for name in self.servable.options.get("feature_names", [])]
-            details = {"columns": named} if named else {}
-            self.set_inputs("ndarray", text.format(columns), [BATCH, int(columns)], "float", **details)
+            self.set_inputs("ndarray", text.format(columns), [BATCH, int(columns)], "float")
+            names = self.servable.options.get("feature_names")
+            if names:
+                declared = self.servable.methods["run"].input
+                declared["columns"] = [{"name": name, "type": "float"} for name in names]
 
     def _set_output_type(self, fitted: Any, method: str) -> None:
         classes = self.servable.options.get("classes") or []
