@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -68,10 +67,12 @@ class Writer:
         self._loop = loop
         self._wake = threading.Condition()
         self._queued = Writes()
-        #: When what is queued has to be written; None while nothing is.
-        self._due: float | None = None
-        self._running: dict[int, float] = {}
+        self._urgent = False
         self._stopping = False
+        self._running: dict[int, float] = {}
+        # Timers on the event loop, so that the thread wakes only when it has to write.
+        self._accept_timer: asyncio.TimerHandle | None = None
+        self._running_timer: asyncio.TimerHandle | None = None
         self._thread = threading.Thread(target=self._write_forever, name="ledger", daemon=True)
 
     def start(self) -> None:
@@ -94,28 +95,51 @@ class Writer:
         """Queue new tasks."""
         with self._wake:
             self._queued.accepts.append((new, written))
-            self._set_due(0.0 if urgent else PATIENCE_S)
+            if urgent:
+                self._wake_up()
+        if not urgent and self._accept_timer is None:
+            self._accept_timer = self._loop.call_later(PATIENCE_S, self._accepts_due)
 
     def finish(self, record: FinalRecord, written: FinishWritten) -> None:
         """Queue a final record."""
+        self._running.pop(record.seq, None)
         with self._wake:
-            self._running.pop(record.seq, None)
             self._queued.finishes.append((record, written))
-            self._set_due(0.0)
+            self._wake_up()
 
     def mark_running(self, seqs: Sequence[int]) -> None:
         """Note that tasks have been sent."""
-        due = time.monotonic() + RUNNING_PATIENCE_S
-        with self._wake:
-            if not self._running:
-                self._wake.notify()
-            for seq in seqs:
-                self._running[seq] = due
+        due = self._loop.time() + RUNNING_PATIENCE_S
+        for seq in seqs:
+            self._running[seq] = due
+        if self._running_timer is None:
+            self._running_timer = self._loop.call_later(RUNNING_PATIENCE_S, self._running_due)
 
-    def _set_due(self, patience_s: float) -> None:
-        due = time.monotonic() + patience_s
-        if self._due is None or due < self._due:
-            self._due = due
+    def _accepts_due(self) -> None:
+        self._accept_timer = None
+        with self._wake:
+            if self._queued:
+                self._wake_up()
+
+    def _running_due(self) -> None:
+        self._running_timer = None
+        now = self._loop.time()
+        due = []
+        for seq, when in self._running.items():  # in the order in which they were sent
+            if when > now:
+                self._running_timer = self._loop.call_at(when, self._running_due)
+                break
+            due.append(seq)
+        for seq in due:
+            del self._running[seq]
+        if due:
+            with self._wake:
+                self._queued.running += due
+                self._wake_up()
+
+    def _wake_up(self) -> None:
+        if not self._urgent:
+            self._urgent = True
             self._wake.notify()
 
     # -- in the thread -------------------------------------------------------------------------------------
@@ -123,35 +147,15 @@ class Writer:
     def _write_forever(self) -> None:
         while True:
             with self._wake:
-                while (wait_s := self._wait_s()) is None or wait_s > 0:
-                    self._wake.wait(wait_s)
-                writes = self._take()
+                while not self._urgent and not self._stopping:
+                    self._wake.wait()
+                writes, self._queued = self._queued, Writes()
+                self._urgent = False
                 stopping = self._stopping
             if writes:
                 self._write(writes)
             elif stopping:
                 return
-
-    def _wait_s(self) -> float | None:
-        """Seconds until something has to be written; None while nothing is queued."""
-        if self._stopping:
-            return 0.0
-        dues = [] if self._due is None else [self._due]
-        if self._running:
-            dues.append(next(iter(self._running.values())))  # in the order in which they were sent
-        return min(dues) - time.monotonic() if dues else None
-
-    def _take(self) -> Writes:
-        writes, self._queued = self._queued, Writes()
-        self._due = None
-        now = time.monotonic()
-        for seq, due in self._running.items():
-            if due > now and not self._stopping:
-                break
-            writes.running.append(seq)
-        for seq in writes.running:
-            del self._running[seq]
-        return writes
 
     def _write(self, writes: Writes) -> None:
         try:
@@ -193,7 +197,7 @@ class Writer:
                 return
             self._queued.finishes = kept + self._queued.finishes
             self._wake.wait(RETRY_S)
-            self._due = time.monotonic()
+            self._urgent = True
 
     def _on_loop(self, confirm: Callable[[], None]) -> None:
         try:
