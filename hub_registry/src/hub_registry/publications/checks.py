@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlhub_sdk.models.document import validate_document
-from dlhub_sdk.models.errors import InvalidDocumentError as InvalidDescription
 from home_run.documents import ASSIGNED_BY_SERVER, document_files, load_document
 from home_run.shims import shim_names
 from hub_registry.environments.interface import EnvironmentSpec
@@ -148,6 +146,10 @@ def _check_document(given: Any) -> dict[str, Any]:
             f"The document is {type(given).__name__}, and has to be an object.",
             remedy="Send what the SDK's to_dict() gives.",
         )
+    # Imported by the first publication: the models take longer to make than the hub's own start may take.
+    from dlhub_sdk.models.document import validate_document
+    from dlhub_sdk.models.errors import InvalidDocumentError as InvalidDescription
+
     _check_is_json(given)
     document = load_document(given)
     try:
