@@ -23,6 +23,7 @@ from home_run import codec
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, WorkerLostError
 from hub_registry.fabrics.interface import Endpoint, Fabric, WorkerEnvironment
 from hub_registry.fabrics.local import LocalFabric
+from hub_registry.settings import Settings
 
 MODULE = """
     import os
@@ -55,8 +56,8 @@ DOCUMENT = {
 
 
 def local(directory: Path) -> Fabric:
-    variables = {"PYTHONPATH": str(Path(home_run.__file__).parent.parent)}
-    return LocalFabric(directory / "engines", workers=2, prefetch=1, variables=variables)
+    settings = Settings.load(data_dir=directory, workers=2, prefetch=1)
+    return LocalFabric(settings, Path(home_run.__file__).parent.parent)
 
 
 FABRICS: dict[str, Callable[[Path], Fabric]] = {"local": local}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from published import client_of, make_work
 
 
 @pytest.fixture(scope="session")
-def environments_dir(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def environments_dir(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Path]:
     """Environments are built once for all tests, of all test processes."""
     base = tmp_path_factory.getbasetemp()
-    directory = (base if worker_id == "master" else base.parent) / "environments"
+    alone = worker_id == "master"
+    directory = (base if alone else base.parent) / "environments"
     directory.mkdir(exist_ok=True)
-    return directory
+    yield directory
+    if alone:  # gigabytes, which pytest would keep for three runs
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

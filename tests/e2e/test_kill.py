@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +69,31 @@ def test_stopping_leaves_no_process_either(serve: Callable[..., HubProcess], tmp
         assert dl.run(f"{dl.get_username()}/work", "spawn") == "spawn"
     family = family_of(hub)
     assert family
+    hub.stop()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert alive == []
+
+
+def test_the_workers_used_last_start_with_the_hub(serve: Callable[..., HubProcess], tmp_path: Path) -> None:
+    hub = serve()
+    with client_of(hub) as dl:
+        dl.publish_servable(make_work(tmp_path / "servable"), wait=True)
+        name = f"{dl.get_username()}/work"
+        dl.run(name, 1)
+    hub.restart()
+    deadline = time.monotonic() + 60
+    while not any("process_worker_pool" in " ".join(process.cmdline()) for process in family_of(hub)):
+        assert time.monotonic() < deadline, "no worker pool although nobody has called yet"
+    with client_of(hub) as dl:
+        assert dl.run(name, 2) == 2
+    assert hub.log.count('"endpoint_opened"') == 2, "the call found the endpoint open"
+
+    # Nobody calls this time, and the environment's interpreter is not the noted one any more.
+    (hub.data_dir / "head-start.json").write_text('{"environment": "e", "python": "/nowhere"}')
+    hub.restart()
+    with client_of(hub) as dl:
+        assert dl.run(name, 3) == 3
+    family = family_of(hub)
     hub.stop()
     _, alive = psutil.wait_procs(family, timeout=20)
     assert alive == []

@@ -60,9 +60,12 @@ def serve(arguments: dict[str, Any]) -> None:
             f"The log file {settings.log_file} cannot be written: {error.strerror}.",
             remedy="Give --log-file a path that this user can write to.",
         ) from error
+    from hub_registry.fabrics import head_start
+
+    ahead = head_start.begin(settings) if settings.warm_start else None
     from hub_registry.server import serve as run
 
-    run(settings)
+    run(settings, ahead)
 
 
 def create_token(arguments: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from hub_registry import __version__, openapi, problems
 from hub_registry.accounts import routes as accounts
 from hub_registry.audit import routes as audit
 from hub_registry.errors import RegistryError
+from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.health import routes as health
 from hub_registry.hub import Hub
 from hub_registry.middleware import BodyLimitMiddleware, RequestMiddleware
@@ -61,9 +62,9 @@ class HubApp(FastAPI):
             await super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings) -> HubApp:
+def create_app(settings: Settings, ahead: HeadStart | None = None) -> HubApp:
     """The ASGI application; its lifespan starts and stops the hub, which is ``app.state.hub``."""
-    hub = Hub(settings)
+    hub = Hub(settings, ahead)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -20,6 +20,7 @@ from hub_registry.audit.service import WINDOW_S, Audit
 from hub_registry.audit.storage import SqlAuditStore
 from hub_registry.data_directory import open_data_directory
 from hub_registry.database import Database
+from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.health.service import Health, check_disk
 from hub_registry.housekeeping import Housekeeping
 from hub_registry.publications.runtime import CatalogueRuntime
@@ -46,9 +47,11 @@ class Hub:
     ----------
     settings
         How it is set up.
+    ahead
+        Workers that are under way already.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ahead: HeadStart | None = None) -> None:
         self.settings = settings
         self.database = Database(settings.database_url)
         self.audit = Audit(SqlAuditStore(self.database))
@@ -68,6 +71,7 @@ class Hub:
             self.catalogue,
             self.environments.python,
             self.environments.runtime_path,
+            ahead,
         )
 
         #: Started in this order, stopped in the opposite one.

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from hub_registry import __version__
 from hub_registry.app import create_app
 from hub_registry.errors import ConfigurationError
+from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.hub import Hub
 from hub_registry.settings import Settings
 
@@ -32,8 +33,15 @@ logger = structlog.get_logger(__name__)
 KEEP_ALIVE_S = 75
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, ahead: HeadStart | None = None) -> None:
     """Run the hub until SIGTERM or SIGINT; returns when it has stopped.
+
+    Parameters
+    ----------
+    settings
+        How it is set up.
+    ahead
+        Workers that are under way already.
 
     Raises
     ------
@@ -42,7 +50,7 @@ def serve(settings: Settings) -> None:
     """
     listener = bind(settings)
     try:
-        app = create_app(settings)
+        app = create_app(settings, ahead)
         config = uvicorn.Config(
             app,
             loop="auto" if sys.platform == "win32" else "uvloop",

@@ -161,7 +161,7 @@ class Settings(BaseSettings):
         default=4, ge=1, description="Environments whose workers run at once; an idle one makes room."
     )
     warm_start: bool = Field(
-        default=True, description="Start the workers of the newest task's environment with the hub."
+        default=True, description="Start the workers of the environment used last together with the hub."
     )
     engine_idle_s: float = Field(
         default=600.0, gt=0, description="Seconds without work after which the workers of an environment end."
@@ -274,6 +274,11 @@ class Settings(BaseSettings):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:  # a host name
             return False
+
+    @property
+    def engines_dir(self) -> Path:
+        """Scratch directories of the local fabric's engines."""
+        return self.data_dir / "engines"
 
     @property
     def lock_file(self) -> Path:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from hub_registry.fabrics.errors import EndpointStartError
 from hub_registry.fabrics.processes import wait_ended
 from hub_registry.guard import Hold, guarded, hold_lifeline
+from hub_registry.settings import Settings
 
 if TYPE_CHECKING:
     from globus_compute_endpoint.engines import GlobusComputeEngine
@@ -59,6 +60,23 @@ class EngineOptions:
     variables: Mapping[str, str]
 
 
+def engine_options(settings: Settings, python: Path, run_dir: Path, runtime_path: Path) -> EngineOptions:
+    """The engine of one environment on a hub.
+
+    Parameters
+    ----------
+    runtime_path
+        Directory with the `home_run` package.
+    """
+    variables = {
+        "PYTHONPATH": str(runtime_path),
+        "DLHUB_ALLOW_PICKLE": "1" if settings.allow_pickle else "0",
+        "DLHUB_LOCAL_FILES": "1" if settings.allow_local_files else "0",
+        "DLHUB_WARM_BYTES": str(settings.warm_bytes // settings.workers),
+    }
+    return EngineOptions(python, settings.workers, settings.prefetch, run_dir, variables)
+
+
 class Engine:
     """One started engine. Everything but `submit` blocks; call it from a thread."""
 
@@ -66,6 +84,11 @@ class Engine:
         self._options = options
         self._engine: GlobusComputeEngine | None = None
         self._lifeline: Hold | None = None
+
+    @staticmethod
+    def load() -> None:
+        """Import what `start` needs, which otherwise does it itself."""
+        import globus_compute_endpoint.engines  # noqa: F401
 
     def start(self) -> None:
         """Start the interchange and the block of workers.

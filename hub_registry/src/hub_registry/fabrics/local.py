@@ -12,10 +12,13 @@ from pathlib import Path
 
 import structlog
 
-from hub_registry.fabrics.engine import Engine, EngineOptions
+from hub_registry.fabrics import head_start
+from hub_registry.fabrics.engine import Engine, engine_options
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, WorkerLostError
+from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.fabrics.interface import BatchDone, WorkerEnvironment
 from hub_registry.fabrics.processes import ended
+from hub_registry.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -98,25 +101,25 @@ class LocalFabric:
 
     Parameters
     ----------
-    scratch
-        Directory for the engines' own files; emptied at every start.
-    workers
-        Worker processes per engine.
-    prefetch
-        Batches that may wait at a worker pool.
-    variables
-        Environment variables of the workers.
+    settings
+        Of the hub: where engines have their files, how many workers each has, what those may do.
+    runtime_path
+        Directory with the `home_run` package.
+    ahead
+        An engine that is under way already.
     """
 
     name = "local"
 
-    def __init__(self, scratch: Path, *, workers: int, prefetch: int, variables: dict[str, str]) -> None:
-        self._scratch = scratch
-        self._workers = workers
-        self._prefetch = prefetch
-        self._variables = variables
+    def __init__(self, settings: Settings, runtime_path: Path, ahead: HeadStart | None = None) -> None:
+        self._settings = settings
+        self._runtime_path = runtime_path
+        self._ahead = ahead
         self._endpoints: set[LocalEndpoint] = set()
-        shutil.rmtree(scratch, ignore_errors=True)
+        settings.engines_dir.mkdir(parents=True, exist_ok=True)
+        for left_over in settings.engines_dir.iterdir():
+            if ahead is None or left_over != ahead.run_dir:
+                shutil.rmtree(left_over, ignore_errors=True)
 
     async def open(
         self, environment: WorkerEnvironment, on_lost: Callable[[Exception], None]
@@ -127,18 +130,8 @@ class LocalFabric:
                 f"Environment {environment.digest} has no interpreter at {environment.python}.",
                 remedy="The operator can publish the servable again to have it rebuilt.",
             )
-        scratch = self._scratch / f"{environment.digest[:12]}-{uuid.uuid4().hex[:8]}"
-        engine = Engine(
-            EngineOptions(
-                python=environment.python,
-                workers=self._workers,
-                prefetch=self._prefetch,
-                run_dir=scratch,
-                variables=self._variables,
-            )
-        )
-        await asyncio.to_thread(engine.start)
-        endpoint = LocalEndpoint(engine, self._workers, self._prefetch, scratch)
+        engine, run_dir = await self._engine(environment)
+        endpoint = LocalEndpoint(engine, self._settings.workers, self._settings.prefetch, run_dir)
 
         def lost(error: Exception) -> None:
             self._endpoints.discard(endpoint)
@@ -146,12 +139,29 @@ class LocalFabric:
 
         endpoint.watch(lost)
         self._endpoints.add(endpoint)
+        await asyncio.to_thread(head_start.note, self._settings.data_dir, environment)
         return endpoint
+
+    async def _engine(self, environment: WorkerEnvironment) -> tuple[Engine, Path]:
+        """A started engine and its directory."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            if ahead.environment == environment:
+                await asyncio.wrap_future(ahead.started)
+                return ahead.engine, ahead.run_dir
+            await asyncio.to_thread(ahead.abandon)
+        run_dir = self._settings.engines_dir / f"{environment.digest[:12]}-{uuid.uuid4().hex[:8]}"
+        engine = Engine(engine_options(self._settings, environment.python, run_dir, self._runtime_path))
+        await asyncio.to_thread(engine.start)
+        return engine, run_dir
 
     async def close(self) -> None:
         """See `Fabric.close`."""
         endpoints, self._endpoints = self._endpoints, set()
         await asyncio.gather(*(endpoint.close() for endpoint in endpoints))
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            await asyncio.to_thread(ahead.abandon)
 
 
 def _translate(error: BaseException) -> Exception:

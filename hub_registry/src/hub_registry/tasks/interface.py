@@ -131,9 +131,6 @@ class Ledger(Protocol):
     def unfinished_environments(self) -> list[str]:
         """Digests of environments that have tasks to run."""
 
-    def latest_environment(self) -> str | None:
-        """The digest of the environment of the newest task."""
-
     def unfinished(self, environment: str, *, after: int, limit: int) -> list[StoredTask]:
         """Tasks to run, in order of acceptance, of one environment."""
 

@@ -6,11 +6,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-import structlog
-
 from hub_registry.database import Database
-from hub_registry.errors import RegistryError
-from hub_registry.fabrics.interface import WorkerEnvironment
+from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.fabrics.local import LocalFabric
 from hub_registry.routing.service import Router
 from hub_registry.servables.service import Catalogue
@@ -19,8 +16,6 @@ from hub_registry.tasks.calls import Calls
 from hub_registry.tasks.service import Tasks
 from hub_registry.tasks.spool import Spool
 from hub_registry.tasks.storage import SqlLedger
-
-log = structlog.get_logger(__name__)
 
 
 class TaskRuntime:
@@ -38,6 +33,8 @@ class TaskRuntime:
         Interpreter of the environment with a digest; raises where it is not ready.
     runtime_path
         Directory with the `home_run` package for the workers.
+    ahead
+        An engine that is under way already.
     """
 
     tasks: Tasks
@@ -51,12 +48,12 @@ class TaskRuntime:
         catalogue: Catalogue,
         python_of: Callable[[str], Path],
         runtime_path: Callable[[], Path],
+        ahead: HeadStart | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
-        self._python_of = python_of
         self._runtime_path = runtime_path
-        self._warming: asyncio.Task[None] | None = None
+        self._ahead = ahead
         self.calls = Calls(catalogue, python_of, allow_pickle=settings.allow_pickle)
 
     async def start(self) -> None:
@@ -69,18 +66,8 @@ class TaskRuntime:
         )
         self._ledger = SqlLedger(self._database, asyncio.get_running_loop())
         self._ledger.start()
-        variables = {
-            "PYTHONPATH": str(await asyncio.to_thread(self._runtime_path)),
-            "DLHUB_ALLOW_PICKLE": "1" if settings.allow_pickle else "0",
-            "DLHUB_LOCAL_FILES": "1" if settings.allow_local_files else "0",
-            "DLHUB_WARM_BYTES": str(settings.warm_bytes // settings.workers),
-        }
-        fabric = LocalFabric(
-            settings.data_dir / "engines",
-            workers=settings.workers,
-            prefetch=settings.prefetch,
-            variables=variables,
-        )
+        runtime_path = await asyncio.to_thread(self._runtime_path)
+        fabric = LocalFabric(settings, runtime_path, self._ahead)
         self.router = Router(
             fabric,
             out_dir=str(self.spool.directory),
@@ -94,19 +81,8 @@ class TaskRuntime:
         )
         self.router.start()
         await self.tasks.start()
-        if settings.warm_start:
-            self._warming = asyncio.create_task(self._warm())
-
-    async def _warm(self) -> None:
-        """Start the workers that were used last, so that they are there for the first call."""
-        digest = await asyncio.to_thread(self._ledger.latest_environment)
-        if digest is not None:
-            try:
-                python = await asyncio.to_thread(self._python_of, digest)
-            except RegistryError as error:
-                log.warning("workers_not_warmed", environment=digest, error=str(error))
-            else:
-                self.router.warm(WorkerEnvironment(digest, python))
+        if self._ahead is not None:
+            self.router.warm(self._ahead.environment)
 
     def remove_expired(self) -> None:
         """Remove what is no longer kept; blocks."""
@@ -114,9 +90,6 @@ class TaskRuntime:
 
     async def stop(self) -> None:
         """End the workers; what has not ended stays in the ledger."""
-        if self._warming is not None:
-            self._warming.cancel()
-            await asyncio.gather(self._warming, return_exceptions=True)
         await self.tasks.stop()
         await self.router.stop()
         await asyncio.to_thread(self._ledger.stop)

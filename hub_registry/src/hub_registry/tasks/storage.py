@@ -118,11 +118,6 @@ class SqlLedger:
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
-    def latest_environment(self) -> str | None:
-        """See `Ledger.latest_environment`."""
-        with self._database.read() as connection:
-            return connection.scalar(select(tasks.c.environment).order_by(tasks.c.seq.desc()).limit(1))
-
     def unfinished(self, environment: str, *, after: int, limit: int) -> list[StoredTask]:
         """See `Ledger.unfinished`."""
         query = (
