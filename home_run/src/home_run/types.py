@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from home_run.errors import CodecError, DocumentError
 __all__ = [
     "TYPE_NAMES",
     "TypeMismatch",
+    "TypeName",
     "check",
     "describe",
     "normalise_type",
@@ -41,7 +42,7 @@ __all__ = [
     "render_type",
 ]
 
-TYPE_NAMES = (
+TypeName = Literal[
     "number",
     "integer",
     "float",
@@ -57,7 +58,8 @@ TYPE_NAMES = (
     "file",
     "python object",
     "any",
-)
+]
+TYPE_NAMES: tuple[TypeName, ...] = get_args(TypeName)
 
 # Spellings that documents in circulation use, beside the names above in any case.
 _ALIASES = {

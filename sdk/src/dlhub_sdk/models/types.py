@@ -5,33 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from dlhub_sdk.models.errors import DescriptionError
+from home_run.types import TYPE_NAMES, TypeName
 
 if TYPE_CHECKING:
     import numpy as np
 
 __all__ = ["PY_TYPENAME_TO_JSON", "TYPE_NAMES", "TypeName", "compose_argument_block", "simplify_numpy_dtype"]
-
-TypeName = Literal[
-    "number",
-    "integer",
-    "float",
-    "complex",
-    "string",
-    "boolean",
-    "datetime",
-    "timedelta",
-    "ndarray",
-    "list",
-    "tuple",
-    "dict",
-    "file",
-    "python object",
-    "any",
-]
-TYPE_NAMES: tuple[str, ...] = get_args(TypeName)
 
 PY_TYPENAME_TO_JSON: dict[type, str] = {
     bool: "boolean",
