@@ -19,7 +19,8 @@ from hub_registry.fabrics.errors import EndpointLostError
 from hub_registry.fabrics.interface import BatchDone, WorkerEnvironment
 from hub_registry.routing.interface import Call
 from hub_registry.routing.service import Router
-from hub_registry.tasks.service import Submission, Tasks
+from hub_registry.tasks.live import Submission
+from hub_registry.tasks.service import Tasks
 from hub_registry.tasks.spool import Spool
 from hub_registry.tasks.storage import SqlLedger
 from hub_registry.tasks.tables import tasks as tasks_table

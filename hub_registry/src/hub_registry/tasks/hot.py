@@ -28,8 +28,8 @@ from hub_registry.accounts.interface import Principal
 from hub_registry.accounts.routes import PRINCIPAL_KEY, principal
 from hub_registry.errors import InvalidRequestError, RegistryError, UnsupportedMediaError
 from hub_registry.tasks import answers
+from hub_registry.tasks.live import Submission
 from hub_registry.tasks.runtime import TaskRuntime
-from hub_registry.tasks.service import Submission
 
 _RUN_PATH = re.compile(r"/api/v1/servables/(?P<owner>[^/]+)/(?P<name>[^/]+)/run")
 #: RFC 7240, section 4.3.

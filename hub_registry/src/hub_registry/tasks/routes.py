@@ -19,9 +19,9 @@ from hub_registry.routing.interface import Call
 from hub_registry.servables.interface import ServableVersion
 from hub_registry.tasks import answers, hot, stream
 from hub_registry.tasks.interface import TaskState
+from hub_registry.tasks.live import Submission
 from hub_registry.tasks.openapi import BATCH, GROUP_RESULTS, RESULT, RUN
 from hub_registry.tasks.runtime import TaskRuntime
-from hub_registry.tasks.service import Submission
 
 router = APIRouter(tags=["tasks"])
 

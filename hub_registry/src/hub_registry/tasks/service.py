@@ -12,7 +12,6 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -25,6 +24,7 @@ from hub_registry.tasks import timings
 from hub_registry.tasks.backlog import Backlog
 from hub_registry.tasks.groups import Groups
 from hub_registry.tasks.interface import FinalRecord, Ledger, NewTask, StoredTask, TaskState
+from hub_registry.tasks.live import LiveTask, Submission, stored_task
 from hub_registry.tasks.spool import Spool
 
 log = structlog.get_logger(__name__)
@@ -42,51 +42,6 @@ CANCELLED = {
     "who": "caller",
     "remedy": "Submit it again if the result is wanted after all.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """One event as a caller submits it.
-
-    Attributes
-    ----------
-    id
-        A UUID chosen by the caller, so that a request sent twice is one task.
-    data, path
-        The event, by value or as a file of the spool.
-    received
-        When the request arrived, in seconds since the epoch.
-    """
-
-    id: str
-    user_id: str
-    servable: str
-    version: str
-    call: Call
-    group_id: str | None
-    data: bytes | None
-    path: str | None
-    is_json: bool
-    received: float
-
-
-@dataclass(slots=True, eq=False)
-class LiveTask:
-    """What this process knows of a task that has not ended."""
-
-    new: NewTask
-    received: float
-    queued: float
-    work: Work | None = None
-    accepted: float = 0.0
-    ended: asyncio.Future[StoredTask] | None = None
-
-    @property
-    def state(self) -> TaskState:
-        """Where it stands, more exactly than the ledger knows."""
-        if self.work is None:
-            return TaskState.submitted
-        return TaskState.running if self.work.dispatched else TaskState.queued
 
 
 class Tasks:
@@ -344,7 +299,7 @@ class Tasks:
             if mine:
                 del self._live[new.id]
             if first:
-                stored = _stored(new, record)
+                stored = stored_task(new, record)
                 self.groups.publish(stored)
                 _answer(live.ended, stored)
             elif mine and live.ended is not None:
@@ -482,33 +437,6 @@ class Tasks:
         task = asyncio.create_task(coroutine)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-def _stored(new: NewTask, record: FinalRecord) -> StoredTask:
-    return StoredTask(
-        seq=new.seq,
-        id=new.id,
-        user_id=new.user_id,
-        group_id=new.group_id,
-        servable=new.servable,
-        version=new.version,
-        digest=new.digest,
-        method=new.method,
-        environment=new.environment,
-        state=record.state,
-        attempts=record.attempts,
-        is_json=new.is_json,
-        input=new.input,
-        input_path=new.input_path,
-        result=record.result,
-        result_path=record.result_path,
-        error=record.error,
-        submitted_at=new.submitted_at,
-        finished_at=record.finished_at,
-        result_seq=record.result_seq,
-        timings=record.timings,
-        expires_at=record.expires_at,
-    )
 
 
 def _ended(live: LiveTask) -> asyncio.Future[StoredTask]:

@@ -1,0 +1,82 @@
+"""A task on its way: as it is submitted, and as this process knows it until it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from hub_registry.routing.interface import Call, Work
+from hub_registry.tasks.interface import FinalRecord, NewTask, StoredTask, TaskState
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One event as a caller submits it.
+
+    Attributes
+    ----------
+    id
+        A UUID chosen by the caller, so that a request sent twice is one task.
+    data, path
+        The event, by value or as a file of the spool.
+    received
+        When the request arrived, in seconds since the epoch.
+    """
+
+    id: str
+    user_id: str
+    servable: str
+    version: str
+    call: Call
+    group_id: str | None
+    data: bytes | None
+    path: str | None
+    is_json: bool
+    received: float
+
+
+@dataclass(slots=True, eq=False)
+class LiveTask:
+    """What this process knows of a task that has not ended."""
+
+    new: NewTask
+    received: float
+    queued: float
+    work: Work | None = None
+    accepted: float = 0.0
+    ended: asyncio.Future[StoredTask] | None = None
+
+    @property
+    def state(self) -> TaskState:
+        """Where it stands, more exactly than the ledger knows."""
+        if self.work is None:
+            return TaskState.submitted
+        return TaskState.running if self.work.dispatched else TaskState.queued
+
+
+def stored_task(new: NewTask, record: FinalRecord) -> StoredTask:
+    """The row of a task that has just been recorded, without reading it back."""
+    return StoredTask(
+        seq=new.seq,
+        id=new.id,
+        user_id=new.user_id,
+        group_id=new.group_id,
+        servable=new.servable,
+        version=new.version,
+        digest=new.digest,
+        method=new.method,
+        environment=new.environment,
+        state=record.state,
+        attempts=record.attempts,
+        is_json=new.is_json,
+        input=new.input,
+        input_path=new.input_path,
+        result=record.result,
+        result_path=record.result_path,
+        error=record.error,
+        submitted_at=new.submitted_at,
+        finished_at=record.finished_at,
+        result_seq=record.result_seq,
+        timings=record.timings,
+        expires_at=record.expires_at,
+    )
