@@ -32,12 +32,13 @@ quickstart: $(VENV)/installed
 	$(BIN)/python examples/quickstart.py
 
 test: $(VENV)/installed-tests lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing/public_api.py
 	$(BIN)/lint-imports
 
 # Versions and hashes of everything, for every platform, without the addresses they came from.

@@ -107,7 +107,7 @@ def main() -> None:
         step("every probability equals the notebook's")
 
         future = dl.run(name, unseen[:1], asynchronous=True)
-        step(f"asynchronous: {future} → {np.round(future.result(timeout=60), 4).tolist()}")
+        step(f"asynchronous: task {future.task_id} → {np.round(future.result(timeout=60), 4).tolist()}")
 
         began = time.monotonic()
         rows = list(dl.map(name, (row[None, :] for row in unseen), progress=False))

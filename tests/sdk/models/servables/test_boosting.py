@@ -75,6 +75,15 @@ def test_a_lightgbm_classifier_and_regressor(tmp_path: Path) -> None:
     assert model.servable.methods["run"].output.shape == ["batch"]
 
 
+def test_columns_of_a_lightgbm_table_keep_their_names(tmp_path: Path) -> None:
+    rows = lightgbm.Dataset(X, X[:, 0], feature_name=["a", "b", "c", "d"])
+    lightgbm.train({"verbose": -1}, rows, 2).save_model(tmp_path / "named.txt")
+    named = LightGBMModel.create_model(tmp_path / "named.txt").servable.methods["run"].input
+    assert named["columns"] == [{"name": name, "type": "float"} for name in "abcd"]
+    lightgbm.train({"verbose": -1}, lightgbm.Dataset(X, X[:, 0]), 2).save_model(tmp_path / "array.txt")
+    assert "columns" not in LightGBMModel.create_model(tmp_path / "array.txt").servable.methods["run"].input
+
+
 def test_a_binary_lightgbm_classifier_has_two_columns(tmp_path: Path) -> None:
     lightgbm.LGBMClassifier(n_estimators=2, verbose=-1).fit(X, Y == 1).booster_.save_model(tmp_path / "c.txt")
     model = LightGBMModel.create_model(tmp_path / "c.txt")

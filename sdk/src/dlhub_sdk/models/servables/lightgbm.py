@@ -71,6 +71,10 @@ class LightGBMModel(BasePythonServableModel):
         model.servable.model_type = "LightGBM booster"
         model.add_requirement("lightgbm", lightgbm.__version__)
         describe_booster(model, classes, np.dtype("float64"))
+        names = options["feature_names"]
+        if names != [f"Column_{index}" for index in range(len(names))]:  # what LightGBM calls those of an array
+            columns = [{"name": name, "type": "float"} for name in names]
+            model.servable.methods["run"].input["columns"] = columns
         return model
 
 
