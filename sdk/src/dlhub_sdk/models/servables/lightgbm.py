@@ -72,7 +72,8 @@ class LightGBMModel(BasePythonServableModel):
         model.add_requirement("lightgbm", lightgbm.__version__)
         describe_booster(model, classes, np.dtype("float64"))
         names = options["feature_names"]
-        if names != [f"Column_{index}" for index in range(len(names))]:  # what LightGBM calls those of an array
+        unnamed = [f"Column_{index}" for index in range(len(names))]  # as LightGBM calls those of an array
+        if names != unnamed:
             columns = [{"name": name, "type": "float"} for name in names]
             model.servable.methods["run"].input["columns"] = columns
         return model
