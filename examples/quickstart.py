@@ -88,9 +88,8 @@ def main() -> None:
     features, labels = load_breast_cancer(return_X_y=True)
     known, unseen, known_labels, unseen_labels = train_test_split(features, labels, random_state=0)
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(known, known_labels)
-    step(
-        f"model trained: {len(known)} rows, accuracy {model.score(unseen, unseen_labels):.3f} on {len(unseen)} others"
-    )
+    accuracy = model.score(unseen, unseen_labels)
+    step(f"model trained: {len(known)} rows, accuracy {accuracy:.3f} on {len(unseen)} others")
 
     with hub() as dl:
         began = time.monotonic()
@@ -100,9 +99,8 @@ def main() -> None:
 
         began = time.monotonic()
         probabilities = dl.run(name, unseen)
-        step(
-            f"{len(unseen)} unseen rows in one run, {time.monotonic() - began:.2f} s with the start of the worker"
-        )
+        seconds = time.monotonic() - began
+        step(f"{len(unseen)} unseen rows in one run, {seconds:.2f} s with the start of the workers")
         np.testing.assert_array_equal(probabilities, model.predict_proba(unseen))
         step("every probability equals the notebook's")
 
