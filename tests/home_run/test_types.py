@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections import OrderedDict
 from typing import Any
 
@@ -60,7 +61,12 @@ FITS: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "value"), FITS, ids=repr)
+def stable_repr(value: object) -> str:
+    """The same in every process: pytest-xdist compares the names of tests."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
+@pytest.mark.parametrize(("spec", "value"), FITS, ids=stable_repr)
 def test_what_fits_passes(spec: Any, value: Any) -> None:
     checked = check(value, spec, where=WHERE)
     assert describe(checked) == describe(value) or isinstance(value, np.ndarray)
@@ -131,7 +137,7 @@ MISFITS: list[tuple[Any, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("spec", "value", "message"), MISFITS, ids=repr)
+@pytest.mark.parametrize(("spec", "value", "message"), MISFITS, ids=stable_repr)
 def test_what_does_not_fit_is_named(spec: Any, value: Any, message: str) -> None:
     with pytest.raises(TypeMismatch) as caught:
         check(value, spec, where=WHERE)
@@ -172,7 +178,7 @@ def test_columns_of_a_table_are_found_by_their_names() -> None:
     np.testing.assert_array_equal(check(unnamed, spec, where="x"), [[10.0, 1.0]])
 
 
-@pytest.mark.parametrize("columns", [3, ["a", "b"], [{"name": "a"}, {}]], ids=repr)
+@pytest.mark.parametrize("columns", [3, ["a", "b"], [{"name": "a"}, {}]], ids=stable_repr)
 def test_columns_without_names_say_nothing_about_a_table(columns: Any) -> None:
     spec = {"type": "ndarray", "shape": ["n", 2], "columns": columns}
     table = pd.DataFrame({"b": [1.0], "a": [2.0]})
@@ -254,7 +260,7 @@ def test_an_autobatched_type_is_the_list_or_one_element_of_it() -> None:
         ({"type": "dict"}, {"type": "dict", "properties": {}}),
         ({"python_type": "a.B"}, {"type": "python object", "python_type": "a.B"}),
     ],
-    ids=repr,
+    ids=stable_repr,
 )
 def test_every_spelling_has_one_normal_form(spec: Any, normal: dict[str, Any]) -> None:
     found = normalise_type(spec)
@@ -277,7 +283,7 @@ def test_every_spelling_has_one_normal_form(spec: Any, normal: dict[str, Any]) -
         {"type": "ndarray", "dtype": "float33"},
         {"type": "list", "item_type": {"type": "list", "item_type": "image"}},
     ],
-    ids=repr,
+    ids=stable_repr,
 )
 def test_a_declaration_that_is_none_is_an_error_of_the_document(spec: Any) -> None:
     with pytest.raises(DocumentError, match="Use one of the types"):
