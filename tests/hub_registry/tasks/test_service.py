@@ -172,6 +172,14 @@ async def test_an_endpoint_that_cannot_be_opened_fails_its_tasks_with_the_reason
     assert "no room on the node" in ended.error["message"]
 
 
+async def test_an_error_that_nobody_foresaw_at_the_opening_fails_the_tasks_too(bench: Bench) -> None:
+    bench.fabric.fail_with = [TypeError("unexpected keyword"), TypeError("unexpected keyword")]
+    ended = await asyncio.wait_for(bench.tasks.run(submission()), 10)
+    assert ended.state is TaskState.failed
+    assert ended.error is not None
+    assert "unexpected keyword" in ended.error["message"]
+
+
 async def test_a_large_backlog_waits_in_the_ledger_and_runs_in_order(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

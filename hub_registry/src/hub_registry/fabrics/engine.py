@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from home_run.worker_logs import WorkerLogs
 from hub_registry.fabrics.errors import EndpointStartError
 from hub_registry.fabrics.processes import wait_ended
 from hub_registry.guard import Hold, guarded, hold_lifeline
@@ -50,7 +51,7 @@ class EngineOptions:
     run_dir
         Scratch directory of this engine: scripts, logs, certificates, and the lifeline of its processes.
     variables
-        Environment variables of the workers.
+        Environment variables of the workers and the interchange; both import `home_run`.
     """
 
     python: Path
@@ -101,14 +102,16 @@ class Engine:
         options = self._options
         options.run_dir.mkdir(parents=True, exist_ok=True)
         self._lifeline = hold_lifeline(options.run_dir)
-        engine = _build(options, self._lifeline.path)
+        engine = None
         try:
+            engine = _build(options, self._lifeline.path)
             engine.start(endpoint_id=uuid.uuid4(), run_dir=str(options.run_dir))
             # At once: the strategy thread would get to it after its first period.
             engine.scale_out(1)
         except Exception as error:
             self._lifeline.release()
-            engine.shutdown()
+            if engine is not None:
+                engine.shutdown()
             raise EndpointStartError(
                 f"The workers of {options.python} could not be started: {error}.",
                 remedy=f"The operator finds Parsl's logs in {options.run_dir}.",
@@ -176,11 +179,14 @@ def _build(options: EngineOptions, lifeline: Path) -> GlobusComputeEngine:
         # The hub ends the whole engine when idle, interchange included, and watches the processes itself.
         job_status_kwargs={"strategy": "none", "strategy_period": NEVER_S},
     )
+    engine.executor.log_config = WorkerLogs()
     python = str(options.python)
     pool = guarded([python, "-m", WORKER_POOL], lifeline, clean=True, variables=options.variables)
     # The engine would find `globus-compute-endpoint` on PATH; the environment has neither.
     # Braces: Parsl formats the command, twice.
     escaped = shlex.join(pool).replace("{", "{{{{").replace("}", "}}}}")
     engine.executor.launch_cmd = DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", escaped, 1)
-    engine.executor.interchange_launch_cmd = guarded([python, "-m", INTERCHANGE], lifeline, clean=True)
+    engine.executor.interchange_launch_cmd = guarded(
+        [python, "-m", INTERCHANGE], lifeline, clean=True, variables=options.variables
+    )
     return engine

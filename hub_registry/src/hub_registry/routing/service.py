@@ -249,8 +249,8 @@ class Router:
                 endpoint = await self._fabric.open(
                     environment, lambda error: self._endpoint_lost(lane, error)
                 )
-            except RegistryError as error:
-                log.error("endpoint_not_opened", environment=environment.digest, error=str(error))
+            except Exception as error:  # whatever it is, nobody shall wait for it for ever
+                log.exception("endpoint_not_opened", environment=environment.digest)
                 if attempt == OPEN_ATTEMPTS:
                     lane.opening = None
                     for work in lane.drain():
