@@ -8,7 +8,7 @@ from bench import ADA, BOB, ROOT, Bench, make_call, submission
 
 from hub_registry.errors import ConflictError, NotFoundError
 from hub_registry.fabrics.errors import EndpointStartError, WorkerLostError
-from hub_registry.tasks import backlog
+from hub_registry.tasks import backlog, service
 from hub_registry.tasks.interface import TaskState
 
 
@@ -48,6 +48,24 @@ async def test_every_accepted_task_survives_a_crash_and_ends_once(bench: Bench) 
         stored = await again.tasks.wait(task.id, ADA, 10)
         assert stored is not None
         assert stored.result == task.data
+    await again.crash()
+
+
+async def test_the_order_goes_on_although_the_clock_was_set_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = submission()
+    ended = bench.tasks.run(before)
+    await (await bench.fabric.endpoint()).answer()
+    last = (await ended).result_seq
+    monkeypatch.setattr(service.time, "time_ns", lambda: 1_000_000)
+    again = await bench.restart()
+    after = submission()
+    ended = again.tasks.run(after)
+    await (await again.fabric.endpoint()).answer()
+    stored = await asyncio.wait_for(ended, 10)
+    assert last is not None
+    assert stored.seq > last
     await again.crash()
 
 

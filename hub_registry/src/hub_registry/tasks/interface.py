@@ -128,6 +128,9 @@ class Ledger(Protocol):
     def find(self, task_id: str) -> StoredTask | None:
         """A task by its id."""
 
+    def highest_number(self) -> int:
+        """No `seq`, and no `result_seq` of the latest tasks, is higher; 0 in an empty ledger."""
+
     def unfinished_environments(self) -> list[str]:
         """Digests of environments that have tasks to run."""
 

@@ -84,6 +84,9 @@ class Tasks:
 
     async def start(self) -> None:
         """Take up what an earlier process of this hub left unfinished."""
+        # The clock may have been set back since.
+        highest = await asyncio.to_thread(self._ledger.highest_number)
+        self._seqs = itertools.count(max(next(self._seqs), highest + 1))
         for environment in await asyncio.to_thread(self._ledger.unfinished_environments):
             self.backlog.note(environment, 0)
 
@@ -109,12 +112,10 @@ class Tasks:
         StorageFullError, UnavailableError
             The ledger did not take them; none is kept.
         """
-        fresh = []
-        for submission in submissions:
-            if (known := self._live.get(submission.id)) is None:
-                fresh.append(self._admit(submission))
-            else:
+        for submission in submissions:  # all of them, before any is on its way
+            if (known := self._live.get(submission.id)) is not None:
                 _check_same(known.new, submission)
+        fresh = [self._admit(submission) for submission in submissions if submission.id not in self._live]
         accepted: asyncio.Future[frozenset[str]] = asyncio.get_running_loop().create_future()
 
         def written(before: frozenset[str] | Exception) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from hub_registry.database import Database
@@ -18,6 +18,9 @@ from hub_registry.tasks import timings
 from hub_registry.tasks.interface import FinalRecord, NewTask, StoredTask, TaskState
 from hub_registry.tasks.tables import tasks
 from hub_registry.tasks.writer import Writer, Written
+
+#: How many rows `highest_number` looks at: there is no index on the order of recording alone.
+LATEST = 10_000
 
 _FIELDS = [field.name for field in fields(StoredTask)]
 _COLUMNS = [tasks.c[name] for name in _FIELDS]
@@ -111,6 +114,15 @@ class SqlLedger:
         with self._database.read() as connection:
             row = connection.execute(select(*_COLUMNS).where(tasks.c.id == task_id)).one_or_none()
         return _stored(row) if row is not None else None
+
+    def highest_number(self) -> int:
+        """See `Ledger.highest_number`."""
+        columns = (tasks.c.seq, tasks.c.result_seq)
+        latest = select(*columns).order_by(tasks.c.seq.desc()).limit(LATEST).subquery()
+        query = select(func.max(latest.c.seq), func.max(latest.c.result_seq))
+        with self._database.read() as connection:
+            seq, result_seq = connection.execute(query).one()
+        return max(seq or 0, result_seq or 0)
 
     def unfinished_environments(self) -> list[str]:
         """See `Ledger.unfinished_environments`."""
