@@ -59,6 +59,23 @@ def test_futures_are_woken_and_many_inputs_come_back_in_order(dl: DLHubClient, w
     assert list(dl.map(work, range(1500), progress=False)) == list(range(1500))
 
 
+def test_slow_calls_after_quick_ones_are_spread_and_end_one_by_one(dl: DLHubClient, work: str) -> None:
+    list(dl.map(work, range(500), progress=False))  # teaches the router that these events are quick
+    ended: list[int] = []
+    futures = []
+    for number in range(8):
+        future = dl.run(work, "sleep 0.5", asynchronous=True)
+        future.add_done_callback(lambda _, number=number: ended.append(number))
+        futures.append(future)
+    for future in futures:
+        future.result(timeout=60)
+    records = [dl.get_task(future.task_id) for future in futures]
+    longest = max(record.timestamps["returned"] - record.timestamps["started"] for record in records)
+    own = [timing.us for record in records for timing in record.timings if timing.stage == "worker: run"]
+    assert longest < 2 * max(own) / 1e6, "nobody waited for a neighbour in the batch"
+    assert {record.attempts for record in records} == {1}
+
+
 def test_a_task_s_record_says_where_the_time_went(dl: DLHubClient, work: str) -> None:
     future = dl.run(work, "hello", asynchronous=True)
     future.result(timeout=60)

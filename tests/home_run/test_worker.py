@@ -342,3 +342,12 @@ def test_the_site_consents_by_environment_too(make_servable: Make, monkeypatch: 
         "def f(x):\n    return {1: x}.keys\n".replace(".keys", ""), input=declared, output=declared
     )
     assert outcome(run(directory, [event(1)])["results"][0])[0] == {1: 1}
+
+
+def test_what_is_not_begun_in_time_comes_back_unrun(make_servable: Make) -> None:
+    directory = make_servable("import time\n\n\ndef f(x):\n    time.sleep(0.05)\n    return x\n")
+    results = run(directory, [event(i, f"t{i}") for i in range(4)], budget_s=0.01)["results"]
+    assert results[0]["ok"] is True, "the first always runs"
+    assert results[1:] == [{"id": f"t{i}", "left": True} for i in (1, 2, 3)]
+    everything = run(directory, [event(i, f"t{i}") for i in range(2)])["results"]
+    assert [result["ok"] for result in everything] == [True, True]

@@ -3,7 +3,7 @@
 Request and response are plain msgpack, so that the hub need not decode a frame to route it::
 
     {"v": 1, "servable": {"path", "digest"}, "method", "allow_pickle",
-     "stack": {"axis": 0, "max_rows"} | None, "inline_bytes", "out_dir",
+     "stack": {"axis": 0, "max_rows"} | None, "inline_bytes", "out_dir", "budget_s",
      "events": [{"id", "data" | "path", "json"}]}
 
     {"v": 1, "results": [{"id", "ok", "data" | "path", "error", "ns": {"load", "decode", "check", "run",
@@ -11,7 +11,8 @@ Request and response are plain msgpack, so that the hub need not decode a frame 
 
 An event's ``data``, or the file at its ``path``, holds the frame (or JSON) of ``{"inputs", "parameters",
 "debug"}``; a result's the frame of ``((value, metadata), elapsed_ms)``. A large result is written under
-``out_dir`` and only its path returned.
+``out_dir`` and only its path returned. An event that has not begun when ``budget_s`` seconds are over comes
+back as ``{"id", "left": true}``, to be sent again; the first always runs.
 """
 
 from __future__ import annotations
@@ -156,6 +157,7 @@ class _Batch:
         self._stack: dict[str, Any] | None = request.get("stack")
         self._inline_bytes: int = request.get("inline_bytes") or 0
         self._out_dir: str | None = request.get("out_dir")
+        self._budget_s: float | None = request.get("budget_s")
         self._consent = consent
 
     def refuse(self, exc: HomeRunError, spent_ns: int) -> list[dict[str, Any]]:
@@ -174,8 +176,13 @@ class _Batch:
             run_stacked(servable, self._method, events, int(self._stack.get("max_rows") or 1 << 16))
         returns_objects = self._consent and servable.returns_objects(self._method)
         results = []
-        for event in events:
+        deadline_ns = perf_counter_ns() + int(self._budget_s * 1e9) if self._budget_s else None
+        for number, event in enumerate(events):
             if not event.done:
+                # What has ended shall not wait for what has not begun: somebody else may be free for that.
+                if number and deadline_ns is not None and perf_counter_ns() > deadline_ns:
+                    results.append({"id": event.id, "left": True})
+                    continue
                 self._run_one(servable, event)
             results.append(self._result(event, returns_objects))
         return results

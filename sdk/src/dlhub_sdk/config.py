@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -115,6 +116,9 @@ def normalise_url(url: str, origin: str = "the address") -> str:
     return f"{parts.scheme}://{host}{f':{port}' if port and port != default else ''}{path}"
 
 
+_TOKEN = re.compile(r"[!-~]+")
+
+
 def _convert(name: str, value: Any, origin: str) -> Any:
     if name == "url":
         return normalise_url(str(value), origin)
@@ -131,7 +135,14 @@ def _convert(name: str, value: Any, origin: str) -> Any:
         if name == "tls_ca" and not path.is_file():
             raise ConfigurationError(f"{origin} is {str(value)!r}, and there is no such file.")
         return str(path)
-    return str(value).strip()
+    text = str(value).strip()
+    if name == "token" and not _TOKEN.fullmatch(text):
+        # It goes into a header. It is not shown: it may be a token with a slip in it.
+        raise ConfigurationError(
+            f"{origin} is no token: it has {len(text)} characters, and some are blanks or not ASCII.",
+            remedy="Copy the token again; `dlhub login` stores it.",
+        )
+    return text
 
 
 def _read_toml(file: Path) -> Mapping[str, Any]:

@@ -83,10 +83,26 @@ def test_loading_the_servable_does_not_count_as_run_time() -> None:
         "pid": 7,
         "host": "node",
     }
-    outcomes, seconds = batches.decode(msgpack.packb(answer), dispatched=9.0, returned=13.0)
-    assert seconds == pytest.approx(0.5)
+    outcomes, left, seconds = batches.decode(msgpack.packb(answer), dispatched=9.0, returned=13.0)
+    assert seconds == pytest.approx(0.25)
+    assert left == set()
     assert outcomes["t1"].worker == "node:7"
     assert outcomes["t0"].batch_size == 2
+
+
+def test_what_a_worker_did_not_begin_is_told_apart() -> None:
+    result = {"id": "t0", "ok": True, "data": b"", "path": None, "error": None, "ns": {}}
+    answer = {
+        "v": 1,
+        "results": [result, {"id": "t1", "left": True}],
+        "t0": 10.0,
+        "t1": 12.0,
+        "pid": 7,
+        "host": "n",
+    }
+    outcomes, left, seconds = batches.decode(msgpack.packb(answer), dispatched=9.0, returned=13.0)
+    assert (set(outcomes), left) == ({"t0"}, {"t1"})
+    assert seconds == pytest.approx(2.0), "only what ran counts"
 
 
 @pytest.mark.parametrize("answer", [b"", b"\xc1", msgpack.packb([]), msgpack.packb({"results": [1]})])

@@ -66,6 +66,11 @@ def test_logging_in_at_the_start(cli: Cli, tmp_path: Path, monkeypatch: pytest.M
         assert "Logged in" in done.stdout
         assert "DLHUB_TOKEN" not in done.stdout
         assert cli.json("whoami")["role"] == "admin"
+        # The second start has no token to give, and another port has none stored.
+        run("hub", "stop", "--data-dir", data_dir)
+        again = run("hub", "start", "--data-dir", data_dir, "--port", "0", "--login")
+        assert "no token is known" in again.stdout
+        assert "token create" in again.stdout
     finally:
         run("hub", "stop", "--data-dir", data_dir, "--force")
 

@@ -134,3 +134,13 @@ def test_arguments_of_the_old_client_are_accepted() -> None:
 def test_other_arguments_are_not() -> None:
     with pytest.raises(TypeError, match="http_timout"):
         DLHubClient(http_timout=10)
+
+
+@pytest.mark.parametrize("token", ["two words", "abc\u2013d", "line\nbreak", "ü"])
+def test_a_token_that_no_header_can_carry(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="no token") as caught:
+        DLHubClient(token=token)
+    assert token not in str(caught.value)
+    monkeypatch.setenv("DLHUB_TOKEN", token)
+    with pytest.raises(ConfigurationError, match="DLHUB_TOKEN is no token"):
+        DLHubClient()

@@ -19,6 +19,8 @@ MAX_EVENTS = 512
 MAX_BYTES = 1024 * 1024
 #: Events are expected to keep a worker busy for this long at most, in seconds, once there are several.
 TARGET_BATCH_S = 0.05
+#: After this long, in seconds, a worker returns what it has not begun: the learned time was wrong.
+BUDGET_S = 2 * TARGET_BATCH_S
 #: Weight of the newest batch in the learned run time.
 LEARNING_RATE = 0.3
 
@@ -82,6 +84,7 @@ def encode(call: Call, batch: list[Work], *, inline_bytes: int, out_dir: str) ->
             "stack": dict(call.stack) if call.stack else None,
             "inline_bytes": inline_bytes,
             "out_dir": out_dir,
+            "budget_s": BUDGET_S,
             "events": [
                 {"id": work.id, "data": work.data, "path": work.path, "json": work.is_json} for work in batch
             ],
@@ -90,8 +93,12 @@ def encode(call: Call, batch: list[Work], *, inline_bytes: int, out_dir: str) ->
     return packed
 
 
-def decode(answer: bytes, *, dispatched: float, returned: float) -> tuple[dict[str, Outcome], float]:
-    """Outcomes by task id, and the seconds the batch took in the worker without loading the servable.
+def decode(
+    answer: bytes, *, dispatched: float, returned: float
+) -> tuple[dict[str, Outcome], set[str], float]:
+    """What came back: outcomes by task id, the ids that were left, and the seconds an event took.
+
+    The time to load the servable does not count.
 
     Raises
     ------
@@ -100,7 +107,8 @@ def decode(answer: bytes, *, dispatched: float, returned: float) -> tuple[dict[s
     """
     try:
         message: dict[str, Any] = msgpack.unpackb(answer)
-        results = message["results"]
+        left = {result["id"] for result in message["results"] if result.get("left")}
+        results = [result for result in message["results"] if not result.get("left")]
         worker = f"{message['host']}:{message['pid']}"
         outcomes = {
             result["id"]: Outcome(
@@ -120,6 +128,7 @@ def decode(answer: bytes, *, dispatched: float, returned: float) -> tuple[dict[s
         }
         # Each event of a batch carries the time of the one loading that it waited for.
         loading = max((result["ns"].get("load", 0) for result in results), default=0) / 1e9
-        return outcomes, max(0.0, message["t1"] - message["t0"] - loading)
+        seconds = max(0.0, message["t1"] - message["t0"] - loading)
+        return outcomes, left, seconds / max(1, len(results))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an answer: {type(error).__name__}: {error}") from error

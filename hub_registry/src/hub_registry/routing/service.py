@@ -169,9 +169,11 @@ class Router:
 
     def _send_one(self, lane: Lane, endpoint: Endpoint) -> None:
         key, queue = next(iter(lane.queues.items()))
-        idle_workers = max(1, endpoint.workers - lane.in_flight)
+        # With every worker busy, this batch waits behind one of them: it shall not take what another,
+        # free before that, could do.
+        share = max(endpoint.workers - lane.in_flight, 0) or endpoint.workers
         waiting = len(queue)
-        batch = batches.take(queue, limit=self._run_times.events_per_batch(key), share=idle_workers)
+        batch = batches.take(queue, limit=self._run_times.events_per_batch(key), share=share)
         lane.waiting -= waiting - len(queue)
         if queue:
             lane.queues.move_to_end(key)
@@ -192,25 +194,36 @@ class Router:
         returned = time.time()
         lane.last_used = time.monotonic()
         lane.in_flight -= 1
-        if lane.endpoint is endpoint:
-            # First, so that the workers are busy while the outcomes are recorded.
-            self._pump(lane)
         if isinstance(answer, Exception):
+            if lane.endpoint is endpoint:
+                self._pump(lane)
             self._lost(lane, batch, answer)
         else:
-            self._deliver(batch, answer, returned)
+            self._deliver(lane, batch, answer, returned)
         if lane.idle:
             self._make_room_for_others()
 
-    def _deliver(self, batch: list[Work], answer: bytes, returned: float) -> None:
+    def _deliver(self, lane: Lane, batch: list[Work], answer: bytes, returned: float) -> None:
+        outcomes: dict[str, Outcome] = {}
+        left: set[str] = set()
         try:
-            outcomes, seconds = batches.decode(answer, dispatched=batch[0].dispatched, returned=returned)
+            outcomes, left, seconds = batches.decode(
+                answer, dispatched=batch[0].dispatched, returned=returned
+            )
         except ValueError as error:
-            outcomes, seconds = {}, 0.0
             log.error("answer_not_readable", error=str(error), bytes=len(answer))
         else:
-            self._run_times.learn(batch[0].call.key, seconds / len(batch))
+            self._run_times.learn(batch[0].call.key, seconds)
+        for work in reversed(batch):
+            if work.id in left:
+                work.dispatched = 0.0
+                work.attempts -= 1  # it was not begun
+                lane.push(work, front=True)
+        # Now, so that the workers are busy while the outcomes are recorded.
+        self._pump(lane)
         for work in batch:
+            if work.id in left:
+                continue
             outcome = outcomes.get(work.id)
             if outcome is None:
                 outcome = failure(

@@ -19,9 +19,9 @@ _HELP = f"""Publish, find and run scientific models on a DLHub.
 
 \b
 A first tour:
-  dlhub hub start --login            start a hub on this machine
-  dlhub init iris --from iris.pkl    describe a model
-  dlhub publish iris                 make it a servable
+  dlhub hub start --login              start a hub on this machine
+  dlhub init iris --from iris.skops    describe a model
+  dlhub publish iris                   make it a servable
   dlhub run ME/iris '[[5.1, 3.5, 1.4, 0.2]]'
 
 \b

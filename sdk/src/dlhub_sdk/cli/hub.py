@@ -68,8 +68,7 @@ def start(
             record, token = hub.start(command, timeout)
     else:
         record = running
-    if login:
-        _log_in(record.url, token)
+    known = _log_in(record.url, token) if login else False
     value = {"url": record.url, "pid": record.pid, "token": token, "already_running": running is not None}
     value |= {"data_dir": str(hub.data_dir), "log": str(hub.log)}
 
@@ -79,8 +78,15 @@ def start(
         if token and not login:
             lines += [f"Administrator's token, shown only now: {token}"]
             lines += [f"To use it: export DLHUB_URL={record.url} DLHUB_TOKEN={token}"]
-        if login:
+        if known:
             lines += ["Logged in: dlhub and DLHubClient() use this hub from now on."]
+        elif login:
+            lines += [
+                "dlhub and DLHubClient() use this hub from now on, and no token is known for it: only the "
+                "first start on a data directory gives one. To make another and keep it:",
+                f"  hub_registry token create USER --data-dir {hub.data_dir}",
+                f"  dlhub login --url {record.url}",
+            ]
         output.console().print("\n".join(lines))
 
     output.emit(value, render)
@@ -148,10 +154,12 @@ def _is_ready(record: HubRecord) -> bool:
         return False
 
 
-def _log_in(url: str, token: str | None) -> None:
+def _log_in(url: str, token: str | None) -> bool:
+    """Use this hub from now on; whether a token for it is known."""
     if token is None:
         remember_url(url)
-        return
+        return Credentials().find(url) is not None
     with connect(url, token=token) as client:
         Credentials().save(url, token, client.get_username())
     remember_url(url)
+    return True
