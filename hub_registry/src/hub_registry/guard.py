@@ -179,11 +179,6 @@ def _die_with_the_holder(lock: Path) -> None:
     os._exit(128 + signal.SIGKILL)
 
 
-def _prctl(option: int, value: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
-
-
 def main() -> None:
     """Run the guard program; see the module's docstring."""
     parser = argparse.ArgumentParser(description="Run a command that ends with the holder of a lock.")
@@ -193,9 +188,10 @@ def main() -> None:
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
 
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
-    # The kernel call is loaded here: between fork and exec only async-signal-safe work is allowed.
+    # Loaded here: between fork and exec only async-signal-safe work is allowed.
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+    if prctl is not None:
+        prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     child = subprocess.Popen(
         arguments.command,
         env=_command_environment(arguments.clean, arguments.set),

@@ -63,16 +63,6 @@ class UploadLimits:
     reserve_bytes: int
 
 
-@dataclass(frozen=True)
-class Collected:
-    """What one garbage collection removed."""
-
-    blobs: int
-    blob_bytes: int
-    uploads: int
-    strays: int
-
-
 class ObjectStore(Protocol):
     """Bytes under their SHA-256. Thread-safe. An object never changes and appears whole or not at all."""
 

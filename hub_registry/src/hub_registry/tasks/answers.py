@@ -57,13 +57,6 @@ def status_of(task: StoredTask) -> int:
     return problems.status_of_kind(str(error.get("kind", "")), str(error.get("who", "publisher")))
 
 
-def result_size(task: StoredTask) -> int:
-    """Bytes of `result_frame`."""
-    if task.result_path is not None:
-        return Path(task.result_path).stat().st_size
-    return len(result_frame(task))
-
-
 def result_frame(task: StoredTask) -> bytes:
     """The frame of ``((value, metadata), elapsed_ms)``; made here for a task that no worker answered."""
     if task.result is not None:

@@ -104,22 +104,22 @@ class StoredTask:
     expires_at: float | None = None
 
 
-#: Called on the event loop once the write is durable: None, or why it is not.
-Written = Callable[["Exception | None"], None]
+#: Called on the event loop once new tasks are durable: the ids that were in the ledger before, or the error.
+AcceptWritten = Callable[["frozenset[str] | Exception"], None]
+#: The same for a final record: whether it was the first for its task, or the error.
+FinishWritten = Callable[["bool | Exception"], None]
 
 
 class Ledger(Protocol):
     """Keeps tasks. Writes are queued, committed together, and then confirmed; reads block."""
 
-    def accept(
-        self, new: Sequence[NewTask], written: Callable[[frozenset[str] | Exception], None], *, urgent: bool
-    ) -> None:
+    def accept(self, new: Sequence[NewTask], written: AcceptWritten, *, urgent: bool) -> None:
         """Queue new tasks; `written` gets the ids that were in the ledger before, or the error.
 
         Where nobody waits for the confirmation it is not `urgent`, and comes some milliseconds later.
         """
 
-    def finish(self, record: FinalRecord, written: Callable[[bool | Exception], None]) -> None:
+    def finish(self, record: FinalRecord, written: FinishWritten) -> None:
         """Queue a final record; `written` gets whether it was the first for its task, or the error."""
 
     def mark_running(self, seqs: Sequence[int]) -> None:

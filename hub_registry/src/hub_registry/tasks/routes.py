@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from home_run import codec
 from home_run.errors import CodecError
+from hub_registry.accounts.interface import Principal
 from hub_registry.accounts.routes import CurrentPrincipal, principal
 from hub_registry.errors import InvalidRequestError, MalformedRequestError, UnsupportedMediaError
 from hub_registry.routing.interface import Call
@@ -44,7 +45,7 @@ async def run_batch(request: Request) -> Response:
     received = time.time()
     runtime = _runtime(request)
     caller = await principal(request)
-    version, call, group_id = await _target(request, runtime)
+    version, call, group_id = await _target(request, runtime, caller)
     if hot.read_is_json(request.headers.get("content-type", "").encode("latin-1")):
         raise UnsupportedMediaError(
             "A batch cannot be sent as JSON.", remedy=f"Send a frame, {codec.CONTENT_TYPE}; the SDK does."
@@ -132,10 +133,11 @@ def _runtime(request: Request) -> TaskRuntime:
     return runtime
 
 
-async def _target(request: Request, runtime: TaskRuntime) -> tuple[ServableVersion, Call, str | None]:
+async def _target(
+    request: Request, runtime: TaskRuntime, caller: Principal
+) -> tuple[ServableVersion, Call, str | None]:
     """What is to be run: from the path and the query."""
     path, query = request.path_params, request.query_params
-    caller = await principal(request)
     version, call = await runtime.calls.resolve(
         path["owner"], path["name"], query.get("version"), query.get("method", "run"), caller
     )
@@ -172,6 +174,6 @@ async def _once(event: bytes) -> AsyncIterator[bytes]:
     yield event
 
 
-async def _view(runtime: TaskRuntime, task_id: str, caller: Any) -> dict[str, Any]:
+async def _view(runtime: TaskRuntime, task_id: str, caller: Principal) -> dict[str, Any]:
     task, state, moments = await runtime.tasks.look(task_id, caller)
     return answers.view(task, state, moments)

@@ -17,7 +17,6 @@ from hub_registry.errors import StorageFullError, TooLargeError
 INPUT_SUFFIX = ".in"
 #: Given by `home_run.worker`.
 RESULT_SUFFIX = ".out"
-CHUNK_BYTES = 256 * 1024
 
 
 class Spool:

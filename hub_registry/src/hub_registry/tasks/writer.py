@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from hub_registry.errors import RegistryError
-from hub_registry.tasks.interface import FinalRecord, NewTask
+from hub_registry.tasks.interface import AcceptWritten, FinalRecord, FinishWritten, NewTask
 
 log = structlog.get_logger(__name__)
 
@@ -26,9 +26,6 @@ PATIENCE_S = 0.02
 RUNNING_PATIENCE_S = 0.1
 #: After an error of the database, in seconds.
 RETRY_S = 1.0
-
-AcceptWritten = Callable[["frozenset[str] | Exception"], None]
-FinishWritten = Callable[["bool | Exception"], None]
 
 
 @dataclass
