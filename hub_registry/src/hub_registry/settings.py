@@ -23,6 +23,8 @@ from hub_registry.errors import ConfigurationError
 
 ENV_PREFIX = "DLHUB_HUB_"
 
+FABRICS = frozenset({"local", "broker", "globus"})
+
 MIB = 1024**2
 GIB = 1024**3
 
@@ -65,6 +67,17 @@ class Settings(BaseSettings):
         default_factory=lambda data: data["data_dir"] / "environments",
         description="Directory of built environments; several hubs may share one. "
         "Default: <data_dir>/environments.",
+    )
+    spool_dir: Path = Field(
+        default_factory=lambda data: data["data_dir"] / "spool",
+        description="Directory of large inputs and results; hubs on one database share one. "
+        "Default: <data_dir>/spool.",
+    )
+    secret_file: Path = Field(
+        default_factory=lambda data: data["data_dir"] / "secret.key",
+        description="File with the hub's own secret, from which broker passwords and signed links are "
+        "derived; made by the first start. Hubs on one database need the same. Default: "
+        "<data_dir>/secret.key.",
     )
 
     # How it listens
@@ -184,6 +197,94 @@ class Settings(BaseSettings):
         "go first. Default: half of the machine's.",
     )
 
+    # How tasks reach sites
+    fabrics: str = Field(
+        default="local",
+        description="Ways to reach workers, separated by commas: local (workers of this hub), broker "
+        "(endpoints that registered with this hub's gateway; needs RabbitMQ), globus (endpoints of the "
+        "hosted Globus Compute service).",
+    )
+    broker_url: str = Field(
+        default="",
+        repr=False,
+        description="amqp(s)://user:password@host:port/vhost of RabbitMQ; the user needs the tag "
+        "administrator. Better given by the environment than on the command line.",
+    )
+    broker_management_url: str = Field(
+        default="",
+        repr=False,
+        description="http(s)://host:port of RabbitMQ's management interface. Default: port 15672 (15671 "
+        "with amqps) of the broker's host.",
+    )
+    broker_public_url: str = Field(
+        default="",
+        description="amqp(s)://host:port/vhost under which endpoints and clients reach the broker. "
+        "Default: as broker_url.",
+    )
+    broker_ca: Path | None = Field(
+        default=None, description="PEM file with the authority that signed the broker's certificate."
+    )
+    gateway_port: int = Field(
+        default=5000,
+        ge=0,
+        le=65535,
+        description="Port of the Globus Compute gateway, with the fabric broker; 0 takes a free one. The "
+        "official clients look for a local service on 5000.",
+    )
+    gateway_public_url: str = Field(
+        default="",
+        description="URL under which others reach the gateway. Empty: made from the address it listens on.",
+    )
+    worker_url: str = Field(
+        default="",
+        description="URL of this hub as workers at the sites reach it, for files too large for a message. "
+        "Empty: public_url.",
+    )
+    max_message_bytes: int = Field(
+        default=4 * MIB,
+        gt=0,
+        description="Inputs of one batch up to this size, in bytes, travel through the broker; larger ones "
+        "are fetched from the hub by the worker.",
+    )
+    compute_payload_bytes: int = Field(
+        default=10 * MIB,
+        gt=0,
+        description="Largest arguments, and largest result, of a task of the gateway, in bytes.",
+    )
+    compute_task_ttl_s: float = Field(
+        default=14 * 86400.0,
+        gt=0,
+        description="Seconds after which a task of the gateway that its endpoint never took is given up.",
+    )
+    stale_heartbeats: float = Field(
+        default=3.0,
+        gt=1,
+        description="Heartbeat periods without a heartbeat after which an endpoint counts as offline and "
+        "its tasks are sent again.",
+    )
+
+    # Whose accounts it trusts, and which hosted endpoints it uses
+    globus_auth_client_id: str = Field(
+        default="",
+        description="Client of Globus Auth with which tokens are introspected. Empty: accounts are local.",
+    )
+    globus_auth_client_secret: str = Field(
+        default="", repr=False, description="Its secret. Better given by the environment."
+    )
+    globus_endpoints: str = Field(
+        default="",
+        description="Endpoints of the hosted service that the fabric globus uses: UUIDs separated by commas.",
+    )
+    globus_client_id: str = Field(default="", description="Globus client identity of the fabric globus.")
+    globus_client_secret: str = Field(
+        default="", repr=False, description="Its secret. Better given by the environment."
+    )
+    globus_service_url: str = Field(
+        default="",
+        description="Another Globus Compute service than the hosted one for the fabric globus: the gateway "
+        "of another hub for instance.",
+    )
+
     # How it is watched
     min_free_bytes: int = Field(
         default=512 * MIB, ge=0, description="The hub reports itself not ready with less free disk than this."
@@ -199,11 +300,37 @@ class Settings(BaseSettings):
         default=5.0, gt=0, description="A request that takes longer, in seconds, is logged by itself."
     )
 
-    @field_validator("data_dir", "environments_dir", "tls_certificate", "tls_key", "log_file")
+    @field_validator(
+        "data_dir",
+        "environments_dir",
+        "spool_dir",
+        "secret_file",
+        "tls_certificate",
+        "tls_key",
+        "broker_ca",
+        "log_file",
+    )
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         # The hub's children run in other directories.
         return path.expanduser().absolute() if path is not None else None
+
+    @model_validator(mode="after")
+    def _check_fabrics(self) -> Settings:
+        names = self.fabric_names
+        if not names or names - FABRICS:
+            raise ValueError(
+                f"fabrics is {self.fabrics!r}: name some of {', '.join(sorted(FABRICS))}, separated by commas"
+            )
+        if "broker" in names and not self.broker_url:
+            raise ValueError("the fabric broker needs broker_url, where RabbitMQ is")
+        if "globus" in names and not (
+            self.globus_endpoints and self.globus_client_id and self.globus_client_secret
+        ):
+            raise ValueError(
+                "the fabric globus needs globus_endpoints, globus_client_id and globus_client_secret"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_together(self) -> Settings:
@@ -259,6 +386,11 @@ class Settings(BaseSettings):
                 f"The configuration file {config!r} is not TOML: {error}.",
                 remedy="Each line reads name = value, with strings in quotes.",
             ) from error
+
+    @property
+    def fabric_names(self) -> frozenset[str]:
+        """The fabrics by name."""
+        return frozenset(name.strip() for name in self.fabrics.split(",") if name.strip())
 
     @property
     def uses_tls(self) -> bool:

@@ -6,7 +6,7 @@ A fabric opens an endpoint for an environment; the endpoint answers batches. A b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -53,8 +53,41 @@ class Endpoint(Protocol):
         """End the workers. Batches still running are answered with `EndpointLostError`. Idempotent."""
 
 
+class Site(Protocol):
+    """A place that runs batches: this machine, or a registered endpoint.
+
+    Attributes
+    ----------
+    id
+        ``local``, or the UUID of an endpoint.
+    name
+        What people call it.
+    fabric
+        Name of the fabric that reaches it.
+    """
+
+    id: str
+    name: str
+    fabric: str
+
+    def refusal(self, environment: WorkerEnvironment) -> str | None:
+        """Why it cannot run an environment (another version of Python for instance); None where it can."""
+
+    async def open(self, environment: WorkerEnvironment, on_lost: Callable[[Exception], None]) -> Endpoint:
+        """Start workers for an environment; returns when they take batches.
+
+        `on_lost` is called once, on the event loop, when the endpoint ends without having been closed, before
+        its running batches are answered: nothing is sent to it in between.
+
+        Raises
+        ------
+        EndpointStartError
+            It did not start; the message says why.
+        """
+
+
 class Fabric(Protocol):
-    """A way to reach endpoints.
+    """A way to reach sites.
 
     Attributes
     ----------
@@ -64,16 +97,19 @@ class Fabric(Protocol):
 
     name: str
 
-    async def open(self, environment: WorkerEnvironment, on_lost: Callable[[Exception], None]) -> Endpoint:
-        """Start an endpoint; returns when it takes batches.
+    def sites(self) -> Sequence[Site]:
+        """The sites that can be reached now; the same object for the same site."""
 
-        `on_lost` is called once, on the event loop, when the endpoint ends without having been closed, before
-        its running batches are answered: nothing is sent to it in between.
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call `changed`, on the event loop, when what `sites` gives has changed."""
+
+    async def start(self) -> None:
+        """Begin to work.
 
         Raises
         ------
-        EndpointStartError
-            It did not start; the message says why.
+        ConfigurationError
+            It cannot, as the hub is set up.
         """
 
     async def close(self) -> None:

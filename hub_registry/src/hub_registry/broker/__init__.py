@@ -1,0 +1,1 @@
+"""RabbitMQ: connections, queues, credentials, and the messages of Globus Compute."""

@@ -1,0 +1,1 @@
+"""Tasks of the gateway: functions that callers send to endpoints of their choice."""

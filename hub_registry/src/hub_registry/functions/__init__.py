@@ -1,0 +1,1 @@
+"""Functions registered through the gateway."""

@@ -1,0 +1,1 @@
+"""The Globus Compute web service, as the official clients know it."""

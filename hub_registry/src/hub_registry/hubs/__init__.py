@@ -1,0 +1,1 @@
+"""Hub processes that share one database."""
