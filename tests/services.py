@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 
 def _package_index() -> str | None:
@@ -21,8 +23,39 @@ def _package_index() -> str | None:
     return None if probe.returncode == 0 else f"no package index answers ({probe.stderr.strip()[:200]})"
 
 
+def postgresql_binaries() -> Path | None:
+    """The folder of PostgreSQL's server programs, the newest version's where there are several."""
+    # Debian keeps them off PATH, a folder for each version.
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    if versions:
+        return versions[-1].parent
+    found = shutil.which("initdb")
+    return Path(found).resolve().parent if found else None
+
+
+def _postgresql() -> str | None:
+    folder = postgresql_binaries()
+    return (
+        None if folder and (folder / "postgres").exists() else "the programs initdb and postgres are not here"
+    )
+
+
+def rabbitmq_server() -> Path | None:
+    """RabbitMQ's own start script; the one on PATH may be a wrapper that changes the user."""
+    for candidate in ("/usr/lib/rabbitmq/bin/rabbitmq-server", shutil.which("rabbitmq-server")):
+        if candidate and Path(candidate).exists():
+            return Path(candidate)
+    return None
+
+
+def _rabbitmq() -> str | None:
+    return None if rabbitmq_server() else "the program rabbitmq-server is not here"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "package-index": _package_index,
+    "postgresql": _postgresql,
+    "rabbitmq": _rabbitmq,
 }
 
 
