@@ -77,6 +77,10 @@ class Hub:
         #: Started in this order, stopped in the opposite one.
         self.services: list[Service] = [self.housekeeping, catalogue, self.task_runtime]
 
+        #: Where others reach the hub and its gateway; known once the sockets are bound.
+        self.url = settings.public_url
+        self.gateway_url: str | None = None
+
         #: Set when the hub begins to stop: whoever holds a request open shall end it.
         self.draining = asyncio.Event()
         self._started: AsyncExitStack | None = None
@@ -88,6 +92,10 @@ class Hub:
         self.housekeeping.add("requests", 60.0, self.access_log.flush)
         self.housekeeping.add("expired tasks", 60.0, self.task_runtime.remove_expired)
         catalogue.add_housekeeping(self.housekeeping)
+
+    def set_urls(self, url: str, gateway_url: str | None) -> None:
+        """Say where the hub's API and its gateway are reached, before `start`."""
+        self.url, self.gateway_url = url, gateway_url
 
     async def start(self) -> None:
         """Open the data directory and the database, and start every service. Idempotent.
