@@ -1,7 +1,7 @@
 """Serves the hub with uvicorn: binds the sockets, says when it is ready, drains it when told to stop.
 
-The hub's own API and, with the fabric broker, the Globus Compute gateway are two applications on two ports of one
-process and one event loop, around the same `Hub`.
+The hub's own API and, with the fabric broker, the Globus Compute gateway are two applications on two ports
+of one process and one event loop, around the same `Hub`.
 """
 
 from __future__ import annotations
@@ -207,6 +207,7 @@ class _Gateway(uvicorn.Server):
         super().__init__(config)
         self.listener = listener
         self.url = url
+        self._ready = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
@@ -214,14 +215,21 @@ class _Gateway(uvicorn.Server):
         """Signals are the hub's server's."""
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._ready.set()
+
     async def begin(self) -> None:
         """Serve; returns when requests are taken."""
+        ready = asyncio.create_task(self._ready.wait())
         self._serving = asyncio.create_task(self.serve(sockets=[self.listener]))
-        while not self.started and not self._serving.done():
-            await asyncio.sleep(0.005)
+        await asyncio.wait([ready, self._serving], return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
         if self._serving.done():
             self._serving.result()
-            raise ConfigurationError("The gateway ended at its start; the log says why.")
+            raise ConfigurationError(
+                "The gateway ended at its start.", remedy="The hub's log says why; mend that and start again."
+            )
 
     async def end(self) -> None:
         """Answer open requests and stop. Idempotent."""
