@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hub_process import HubProcess
+from postgres import PostgresServer
 from services import missing
 
 
@@ -28,6 +29,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if os.environ.get("DLHUB_REQUIRE_SERVICES") == "1":
                 pytest.fail(f"needs {name}: {reason}", pytrace=False)
             pytest.skip(f"needs {name}: {reason}")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL server for all tests of this process; for tests marked service("postgresql")."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """SQLAlchemy's address of a fresh, empty database."""
+    url = postgres.start().database()
+    yield url
+    postgres.start().drop(url)
 
 
 @pytest.fixture

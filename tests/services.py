@@ -35,9 +35,7 @@ def postgresql_binaries() -> Path | None:
 
 def _postgresql() -> str | None:
     folder = postgresql_binaries()
-    return (
-        None if folder and (folder / "postgres").exists() else "the programs initdb and postgres are not here"
-    )
+    return None if folder and (folder / "postgres").exists() else "initdb and postgres are not here"
 
 
 def rabbitmq_server() -> Path | None:
