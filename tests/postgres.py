@@ -65,7 +65,7 @@ class PostgresServer:
         self._template: str | None = None
         self.port = _free_port()
         # Not in pytest's directories, which no other user may enter.
-        self.directory = Path(tempfile.mkdtemp(prefix="dlhub-postgres-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="dlhub-postgres-", dir=None if durable else _memory()))
         self._guard = subprocess.Popen(
             ["sh", "-c", _GUARD, str(self.directory)], stdin=subprocess.PIPE, start_new_session=True
         )
@@ -193,6 +193,7 @@ class PostgresServer:
             "unix_socket_directories": str(self.directory),
             "max_connections": "300",
             "shared_buffers": "64MB",
+            "max_wal_size": "128MB",
             **self._settings,
         }
         with (self.directory / "log").open("ab") as log:
@@ -229,6 +230,12 @@ class PostgresServer:
         return psycopg.connect(
             host=str(self.directory), port=self.port, user=ROLE, dbname=database, autocommit=True
         )
+
+
+def _memory() -> str | None:
+    """A directory in memory with room for a server; copying a database takes a tenth of the time there."""
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > 2 * 1024**3 else None
 
 
 def _free_port() -> int:
