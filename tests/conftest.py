@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from hub_process import HubProcess
 from postgres import PostgresServer
+from rabbitmq import RabbitServer
 from services import missing
 
 
@@ -68,3 +69,20 @@ def start_hub(tmp_path: Path) -> Iterator[Callable[..., HubProcess]]:
 def hub_process(start_hub: Callable[..., HubProcess]) -> HubProcess:
     """A hub that is ready, with nothing in it but its administrator."""
     return start_hub()
+
+
+@pytest.fixture(scope="session")
+def rabbit() -> Iterator[RabbitServer]:
+    """The RabbitMQ of this test process; who stops it starts it again."""
+    server = RabbitServer()
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def rabbit_vhost(rabbit: RabbitServer) -> Iterator[str]:
+    """URL of a vhost of `rabbit` that is this test's own."""
+    with rabbit.vhost() as url:
+        yield url
