@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from hub_registry.ledger import AcceptWritten, FinishWritten
 
 
 class TaskState(enum.IntEnum):
@@ -102,12 +104,6 @@ class StoredTask:
     result_seq: int | None
     timings: Mapping[str, Any] = field(default_factory=dict)
     expires_at: float | None = None
-
-
-#: Called on the event loop once new tasks are durable: the ids that were in the ledger before, or the error.
-AcceptWritten = Callable[["frozenset[str] | Exception"], None]
-#: The same for a final record: whether it was the first for its task, or the error.
-FinishWritten = Callable[["bool | Exception"], None]
 
 
 class Ledger(Protocol):

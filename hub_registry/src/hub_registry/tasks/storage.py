@@ -1,4 +1,4 @@
-"""The ledger on a SQL database; when it writes is decided in `hub_registry.tasks.writer`."""
+"""The ledger on a SQL database; when it writes is decided in `hub_registry.ledger`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sqlalchemy.exc import DBAPIError
 
 from hub_registry.database import Database
 from hub_registry.errors import RegistryError, StorageFullError, UnavailableError
+from hub_registry.ledger import Writer, Written
 from hub_registry.tasks import timings
 from hub_registry.tasks.interface import FinalRecord, NewTask, StoredTask, TaskState
 from hub_registry.tasks.tables import tasks
-from hub_registry.tasks.writer import Writer, Written
 
 #: How many rows `highest_number` looks at: there is no index on the order of recording alone.
 LATEST = 10_000
@@ -55,7 +55,7 @@ class SqlLedger:
         # Both dialects have the clause, and SQLAlchemy's common insert has not.
         dialect = importlib.import_module(f"sqlalchemy.dialects.{database.engine.dialect.name}")
         self._insert = dialect.insert(tasks).on_conflict_do_nothing(index_elements=[tasks.c.id])
-        self._writer = Writer(self._commit, loop)
+        self._writer: Writer[NewTask, FinalRecord] = Writer(self._commit, loop)
         self.start = self._writer.start
         self.stop = self._writer.stop
         self.accept = self._writer.accept

@@ -1,4 +1,4 @@
-"""The one thread that writes to the ledger.
+"""The one thread that writes to a ledger: of the hub's own tasks, and of those of the gateway.
 
 It takes everything that is queued and commits it in one transaction, so the cost of a commit is shared by as
 many tasks as arrived while the previous one was under way. Nothing is confirmed before its commit.
@@ -10,12 +10,11 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
 from hub_registry.errors import RegistryError
-from hub_registry.tasks.interface import AcceptWritten, FinalRecord, FinishWritten, NewTask
 
 log = structlog.get_logger(__name__)
 
@@ -27,13 +26,44 @@ RUNNING_PATIENCE_S = 0.1
 #: After an error of the database, in seconds.
 RETRY_S = 1.0
 
+#: Called on the event loop once new tasks are durable: the ids that were in the ledger before, or the error.
+AcceptWritten = Callable[["frozenset[str] | Exception"], None]
+#: The same for a final record: whether it was the first for its task, or the error.
+FinishWritten = Callable[["bool | Exception"], None]
+
+
+class New(Protocol):
+    """A task as it is accepted: what the writer has to know of it."""
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+
+    @property
+    def seq(self) -> int:
+        """The task's number."""
+
+
+class Final(Protocol):
+    """How a task ended: what the writer has to know of it."""
+
+    @property
+    def seq(self) -> int:
+        """The task's number."""
+
+
+NewT = TypeVar("NewT", bound=New)
+FinalT = TypeVar("FinalT", bound=Final)
+NewT_contra = TypeVar("NewT_contra", bound=New, contravariant=True)
+FinalT_contra = TypeVar("FinalT_contra", bound=Final, contravariant=True)
+
 
 @dataclass
-class Writes:
+class Writes(Generic[NewT, FinalT]):
     """What goes into one transaction."""
 
-    accepts: list[tuple[Sequence[NewTask], AcceptWritten]] = field(default_factory=list)
-    finishes: list[tuple[FinalRecord, FinishWritten]] = field(default_factory=list)
+    accepts: list[tuple[Sequence[NewT], AcceptWritten]] = field(default_factory=list)
+    finishes: list[tuple[FinalT, FinishWritten]] = field(default_factory=list)
     running: list[int] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -48,29 +78,45 @@ class Written:
     late: frozenset[int]
 
 
-class Commit(Protocol):
-    """Writes a batch in one transaction; raises `RegistryError`, and has written nothing, where it cannot."""
+class Commit(Protocol[NewT_contra, FinalT_contra]):
+    """Writes a batch in one transaction; raises `RegistryError`, and has written nothing, where it cannot.
+
+    A task may be among the new ones and have its final record in the same batch. `running` are the numbers of
+    tasks that have been sent.
+    """
 
     def __call__(
-        self, new: Sequence[NewTask], records: Sequence[FinalRecord], running: Sequence[int]
+        self, new: Sequence[NewT_contra], records: Sequence[FinalT_contra], running: Sequence[int]
     ) -> Written: ...
 
 
-class Writer:
-    """Queues writes on the event loop, commits them in a thread, and confirms them on the event loop."""
+class Writer(Generic[NewT, FinalT]):
+    """Queues writes on the event loop, commits them in a thread, and confirms them on the event loop.
 
-    def __init__(self, commit: Commit, loop: asyncio.AbstractEventLoop) -> None:
+    Parameters
+    ----------
+    commit
+        Called in the thread, by nobody else.
+    loop
+        Where confirmations are called.
+    name
+        Of the thread.
+    """
+
+    def __init__(
+        self, commit: Commit[NewT, FinalT], loop: asyncio.AbstractEventLoop, *, name: str = "ledger"
+    ) -> None:
         self._commit = commit
         self._loop = loop
         self._wake = threading.Condition()
-        self._queued = Writes()
+        self._queued: Writes[NewT, FinalT] = Writes()
         self._urgent = False
         self._stopping = False
         self._running: dict[int, float] = {}
         # Timers on the event loop, so that the thread wakes only when it has to write.
         self._accept_timer: asyncio.TimerHandle | None = None
         self._running_timer: asyncio.TimerHandle | None = None
-        self._thread = threading.Thread(target=self._write_forever, name="ledger", daemon=True)
+        self._thread = threading.Thread(target=self._write_forever, name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -88,7 +134,7 @@ class Writer:
             self._wake.notify()
         self._thread.join()
 
-    def accept(self, new: Sequence[NewTask], written: AcceptWritten, *, urgent: bool) -> None:
+    def accept(self, new: Sequence[NewT], written: AcceptWritten, *, urgent: bool) -> None:
         """Queue new tasks."""
         with self._wake:
             self._queued.accepts.append((new, written))
@@ -97,7 +143,7 @@ class Writer:
         if not urgent and self._accept_timer is None:
             self._accept_timer = self._loop.call_later(PATIENCE_S, self._accepts_due)
 
-    def finish(self, record: FinalRecord, written: FinishWritten) -> None:
+    def finish(self, record: FinalT, written: FinishWritten) -> None:
         """Queue a final record."""
         self._running.pop(record.seq, None)
         with self._wake:
@@ -154,7 +200,7 @@ class Writer:
             elif stopping:
                 return
 
-    def _write(self, writes: Writes) -> None:
+    def _write(self, writes: Writes[NewT, FinalT]) -> None:
         try:
             written = self._commit(
                 [task for group, _ in writes.accepts for task in group],
@@ -174,7 +220,7 @@ class Writer:
 
         self._on_loop(confirm)
 
-    def _not_written(self, writes: Writes, error: RegistryError) -> None:
+    def _not_written(self, writes: Writes[NewT, FinalT], error: RegistryError) -> None:
         """Refuse the new tasks; keep the final records, which must not be lost, for another try.
 
         Whoever waits for one of them is told at once; it is written all the same when there is room again.
