@@ -1,0 +1,55 @@
+"""Functions over each of the two databases."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from hub_registry.audit.service import Audit
+from hub_registry.audit.storage import SqlAuditStore
+from hub_registry.database import Database
+from hub_registry.functions.service import Functions
+from hub_registry.functions.storage import SqlFunctionsStore
+from hub_registry.settings import Settings
+
+#: Largest code that `functions` takes.
+MAX_CODE_BYTES = 100_000
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service("postgresql"))])
+def database(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Database]:
+    """An empty database with every table, of either kind."""
+    if request.param == "sqlite":
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        database = Database(settings.database_url)
+        database.upgrade()
+        yield database
+        database.close()
+    else:
+        server = request.getfixturevalue("postgres")
+        url = server.start().database(migrated=True)
+        database = Database(url)
+        yield database
+        database.close()
+        server.drop(url)
+
+
+@pytest.fixture
+def functions(database: Database) -> Functions:
+    """The functions over `database`; their clock stands still."""
+    audit = Audit(SqlAuditStore(database))
+    return Functions(
+        SqlFunctionsStore(database), audit, max_code_bytes=MAX_CODE_BYTES, clock=lambda: 1_000_000.0
+    )
+
+
+@pytest.fixture
+def tags(database: Database) -> Callable[[], list[tuple[str, str]]]:
+    """What the audit has recorded: actor and tag, oldest first."""
+    audit = Audit(SqlAuditStore(database))
+    return lambda: [(record.actor, record.tag) for record in reversed(audit.list_records(limit=1000))]
