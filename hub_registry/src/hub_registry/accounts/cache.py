@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from hub_registry.accounts.interface import Principal
 
 #: Tokens remembered at once; the oldest is forgotten first.
 MAX_ENTRIES = 10_000
 
+#: What is remembered of a token's owner.
+Owner = TypeVar("Owner")
+
 
 class _Entry(NamedTuple):
-    principal: Principal
+    owner: Any  # of type Owner; Python 3.10 has no generic named tuples
     token_id: str
     valid_until: float
 
 
-class PrincipalCache:
+class TokenCache(Generic[Owner]):
     """Valid tokens by digest, each for a short time. Thread-safe; a hit takes no lock.
 
     Parameters
@@ -36,7 +39,7 @@ class PrincipalCache:
         self._entries: dict[bytes, _Entry] = {}
         self._last_used: dict[str, float] = {}
 
-    def get(self, digest: bytes) -> Principal | None:
+    def get(self, digest: bytes) -> Owner | None:
         """Whose token this is, if that was established within the last `ttl_s`."""
         entry = self._entries.get(digest)
         if entry is None:
@@ -45,9 +48,10 @@ class PrincipalCache:
         if now >= entry.valid_until:
             return None
         self._last_used[entry.token_id] = now
-        return entry.principal
+        owner: Owner = entry.owner
+        return owner
 
-    def put(self, digest: bytes, principal: Principal, *, token_id: str, expires_at: float | None) -> None:
+    def put(self, digest: bytes, owner: Owner, *, token_id: str, expires_at: float | None) -> None:
         """Remember a token that was just found valid."""
         now = self._clock()
         valid_until = now + self._ttl_s if expires_at is None else min(now + self._ttl_s, expires_at)
@@ -55,7 +59,7 @@ class PrincipalCache:
             self._entries.pop(digest, None)
             while len(self._entries) >= MAX_ENTRIES:
                 del self._entries[next(iter(self._entries))]
-            self._entries[digest] = _Entry(principal, token_id, valid_until)
+            self._entries[digest] = _Entry(owner, token_id, valid_until)
             self._last_used[token_id] = now
 
     def discard_token(self, token_id: str) -> None:
@@ -64,7 +68,16 @@ class PrincipalCache:
             for digest in [key for key, entry in self._entries.items() if entry.token_id == token_id]:
                 del self._entries[digest]
 
+    def clear(self) -> None:
+        """Forget every token at once."""
+        with self._lock:
+            self._entries.clear()
+
     def take_last_used(self) -> dict[str, float]:
         """When tokens, by id, were last used since the last call."""
         taken, self._last_used = self._last_used, {}
         return taken
+
+
+#: Of API tokens.
+PrincipalCache = TokenCache[Principal]

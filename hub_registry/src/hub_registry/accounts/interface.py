@@ -97,3 +97,21 @@ class AccountsStore(Protocol):
 
     def touch_tokens(self, used_at: Mapping[str, float]) -> None:
         """Keep when tokens, by id, were last used."""
+
+
+class Authority(Protocol):
+    """Knows whose bearer tokens are that are not API tokens. Thread-safe."""
+
+    def find_principal(self, authorization: str) -> Principal | None:
+        """Who sends this ``Authorization`` header, from memory alone; None means that `principal_of` knows."""
+
+    def principal_of(self, authorization: str) -> Principal:
+        """Who sends this ``Authorization`` header.
+
+        Raises
+        ------
+        UnauthenticatedError
+            The token is unknown, revoked or expired.
+        ForbiddenError
+            It was not issued for the hub's own API.
+        """

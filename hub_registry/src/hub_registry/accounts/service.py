@@ -12,18 +12,20 @@ from __future__ import annotations
 import getpass
 import hashlib
 import hmac
+import itertools
 import re
 import secrets
 import time
 import uuid
-from collections.abc import Callable
-from typing import get_args
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
 
 from hub_registry.accounts.cache import PrincipalCache
 from hub_registry.accounts.interface import (
     RESERVED_NAMES,
     USER_NAME,
     AccountsStore,
+    Authority,
     NewToken,
     Principal,
     Role,
@@ -43,6 +45,7 @@ from hub_registry.errors import (
 TOKEN_PREFIX = "dlhub_"  # noqa: S105 -- lets people and secret scanners recognise a token
 TOKEN_BYTES = 32
 MAX_LABEL = 200
+MAX_NAME = 39
 
 _HOW_TO_GET_A_TOKEN = (
     "Send the header 'Authorization: Bearer <token>'; an administrator of the hub can make a token."  # noqa: S105
@@ -76,6 +79,11 @@ class Accounts:
         self._audit = audit
         self._clock = clock
         self._cache = PrincipalCache(cache_s, clock)
+        self._authority: Authority | None = None
+
+    def trust(self, authority: Authority) -> None:
+        """Ask `authority` whose bearer tokens are that are not API tokens."""
+        self._authority = authority
 
     def authenticate(self, authorization: str | None) -> Principal:
         """Who sends this ``Authorization`` header.
@@ -86,13 +94,21 @@ class Accounts:
             No header, another scheme, or a token that is unknown, revoked or expired. Which of these it is,
             is told only for a token that once was valid.
         """
-        return self.find_cached(authorization) or self._look_up(_bearer(authorization))
+        if found := self.find_cached(authorization):
+            return found
+        token = _bearer(authorization)
+        if self._authority is not None and not token.startswith(TOKEN_PREFIX):
+            return self._authority.principal_of(f"Bearer {token}")
+        return self._look_up(token)
 
     def find_cached(self, authorization: str | None) -> Principal | None:
         """Like `authenticate` from memory alone; None means that the database has to be asked."""
         if authorization is None or authorization[:7].lower() != "bearer ":
             return None
-        return self._cache.get(_digest(authorization[7:]))
+        found = self._cache.get(_digest(authorization[7:]))
+        if found is None and self._authority is not None:
+            return self._authority.find_principal(authorization)
+        return found
 
     def _look_up(self, token: str) -> Principal:
         digest = _digest(token)
@@ -151,6 +167,24 @@ class Accounts:
                     f"There already is a user {name!r}.", remedy="Choose another name or use that account."
                 )
             self._audit.record(by.name, "accounts:user:create", name, {"role": role})
+        return user
+
+    def create_user_like(self, wanted: str, detail: Mapping[str, Any]) -> User:
+        """Add an account for somebody whom another service vouches for.
+
+        Its name is `wanted` as far as the rules for names allow; where that is taken, with a number after it:
+        an account that was there before is never given away.
+        """
+        name = _name_from(wanted, "user")
+        with self._store.transaction():
+            for number in itertools.count(1):
+                # Counting on would make the thousandth of a common name slow.
+                suffix = "" if number == 1 else f"-{number}" if number < 10 else f"-{secrets.token_hex(4)}"
+                short = name[: MAX_NAME - len(suffix)]
+                user = User(uuid.uuid4().hex, short + suffix, "user", self._clock())
+                if self._store.add_user(user):
+                    break
+            self._audit.record(HUB, "accounts:user:create", user.name, {"role": "user", **detail})
         return user
 
     def get_user(self, name: str) -> User:
@@ -279,5 +313,9 @@ def _system_user_name() -> str:
         login = getpass.getuser()
     except (KeyError, OSError):  # a container's numeric user without a name
         return "admin"
-    name = re.sub(r"[^a-z0-9_-]+", "-", login.lower()).strip("-_")[:39]
-    return name if USER_NAME.fullmatch(name) and name not in RESERVED_NAMES else "admin"
+    return _name_from(login, "admin")
+
+
+def _name_from(text: str, otherwise: str) -> str:
+    name = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:MAX_NAME]
+    return name if USER_NAME.fullmatch(name) and name not in RESERVED_NAMES else otherwise
