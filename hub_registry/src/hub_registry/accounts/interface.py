@@ -103,7 +103,7 @@ class Authority(Protocol):
     """Knows whose bearer tokens are that are not API tokens. Thread-safe."""
 
     def find_principal(self, authorization: str) -> Principal | None:
-        """Who sends this ``Authorization`` header, from memory alone; None means that `principal_of` knows."""
+        """Who sends this ``Authorization`` header, from memory alone; None: ask `principal_of`."""
 
     def principal_of(self, authorization: str) -> Principal:
         """Who sends this ``Authorization`` header.

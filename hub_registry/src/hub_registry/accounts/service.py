@@ -105,10 +105,10 @@ class Accounts:
         """Like `authenticate` from memory alone; None means that the database has to be asked."""
         if authorization is None or authorization[:7].lower() != "bearer ":
             return None
-        found = self._cache.get(_digest(authorization[7:]))
-        if found is None and self._authority is not None:
+        token = authorization[7:]
+        if self._authority is not None and not token.startswith(TOKEN_PREFIX):
             return self._authority.find_principal(authorization)
-        return found
+        return self._cache.get(_digest(token))
 
     def _look_up(self, token: str) -> Principal:
         digest = _digest(token)

@@ -147,7 +147,7 @@ class Clients:
         return NewClient(client, secret)
 
     def list(self, *, by: Principal, everyone: bool = False) -> list[Client]:
-        """One's own clients or, as an administrator, `everyone`'s; oldest first, the revoked ones included."""
+        """One's own clients or, as an administrator, `everyone`'s; oldest first, revoked ones included."""
         if everyone:
             Accounts.require_admin(by, "list the clients of others")
         return self._store.list_clients(None if everyone else by.id)
@@ -254,8 +254,8 @@ def _check(name: str, kind: str, redirect_uris: tuple[str, ...]) -> None:
         if not _is_redirect_uri(uri):
             raise InvalidRequestError(
                 f"The redirect URI {uri[:200]!r} cannot be used.",
-                remedy=f"Use https, http on 127.0.0.1, [::1] or localhost, a scheme of your own with a dot in "
-                f"it, or {CODE_PAGE!r}; without a fragment and without a user name.",
+                remedy=f"Use https, http on 127.0.0.1, [::1] or localhost, a scheme of your own with a dot "
+                f"in it, or {CODE_PAGE!r}; without a fragment and without a user name.",
             )
 
 

@@ -1,4 +1,4 @@
-"""Who somebody is to Globus Compute, what a token allows, and what the identity service needs from its store."""
+"""Who somebody is to Globus Compute, what a token allows, and what the service needs from its store."""
 
 from __future__ import annotations
 
@@ -264,6 +264,9 @@ class IdentityStore(Protocol):
 
     def find_user(self, user_id: str) -> User | None:
         """An account by its id."""
+
+    def find_user_named(self, name: str) -> User | None:
+        """An account by its name."""
 
     def find_links(self, identity_ids: Sequence[str]) -> list[Link]:
         """Links of these identities, oldest first."""

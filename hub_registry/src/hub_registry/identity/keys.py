@@ -1,7 +1,7 @@
 """The key that id tokens are signed with, and the tickets of the consent page.
 
-All hubs on one database publish and use one key: the official SDK looks at the first key of a hub's list only.
-So the key is in the database, encrypted under a key derived from the hub's secret, which those hubs share.
+All hubs on one database publish and use one key: the official SDK looks at the first of a list only. So the
+key is in the database, encrypted under a key derived from the hub's secret, which those hubs share.
 Whoever has the database alone cannot sign.
 """
 

@@ -208,8 +208,15 @@ class SqlIdentityStore:
 
     def find_user(self, user_id: str) -> User | None:
         """An account by its id."""
+        return self._user(users.c.id == user_id)
+
+    def find_user_named(self, name: str) -> User | None:
+        """An account by its name."""
+        return self._user(users.c.name == name)
+
+    def _user(self, rows: Any) -> User | None:
         with self._database.read() as connection:
-            row = connection.execute(select(users).where(users.c.id == user_id)).mappings().first()
+            row = connection.execute(select(users).where(rows)).mappings().first()
         return User(**row) if row else None
 
     def find_links(self, identity_ids: Sequence[str]) -> list[Link]:

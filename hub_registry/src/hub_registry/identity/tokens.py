@@ -106,7 +106,7 @@ class Tokens:
         return issued
 
     def refresh(self, old: Holder, client: Client, scopes: tuple[str, ...]) -> Issued:
-        """A new access token with some scopes of a refresh token, and a refresh token that takes its place."""
+        """A new access token with scopes of a refresh token, and a refresh token that takes its place."""
         token, user = old.token, old.user
         with self._store.transaction():
             self._store.replace_token(token.id, self._clock())
