@@ -65,8 +65,8 @@ compute_tasks = Table(
     Column("user_endpoint_id", String(36), nullable=False),
     Column("arguments", Text, nullable=False),
     Column("state", SmallInteger, nullable=False),
-    # The hub that puts it into the user endpoint's queue.
-    Column("hub_id", String(36), nullable=False),
+    # Number of the hub that puts it into the user endpoint's queue.
+    Column("hub", Integer, nullable=False),
     # Raised whenever it is to be sent anew: who sends it for an earlier turn does not mark it as sent.
     Column("turn", Integer, nullable=False),
     # How often a user endpoint that had it was lost.
@@ -86,7 +86,7 @@ compute_tasks = Table(
     # What has to be sent, what waits for an answer, what has to be copied, and nothing else, is in these.
     Index(
         "ix_compute_tasks_unsent",
-        "hub_id",
+        "hub",
         "user_endpoint_id",
         "number",
         sqlite_where=_UNSENT,

@@ -52,7 +52,7 @@ def _create_tasks() -> None:
         sa.Column("user_endpoint_id", sa.String(36), nullable=False),
         sa.Column("arguments", sa.Text(), nullable=False),
         sa.Column("state", sa.SmallInteger(), nullable=False),
-        sa.Column("hub_id", sa.String(36), nullable=False),
+        sa.Column("hub", sa.Integer(), nullable=False),
         sa.Column("turn", sa.Integer(), nullable=False),
         sa.Column("losses", sa.SmallInteger(), nullable=False),
         sa.Column("result", sa.Text()),
@@ -71,7 +71,7 @@ def _create_tasks() -> None:
     op.create_index("ix_compute_tasks_group_id", "compute_tasks", ["group_id", "number"])
     op.create_index("ix_compute_tasks_expires_at", "compute_tasks", ["expires_at"])
     for name, columns, condition in (
-        ("unsent", ["hub_id", "user_endpoint_id", "number"], "state = 0"),
+        ("unsent", ["hub", "user_endpoint_id", "number"], "state = 0"),
         ("open", ["user_endpoint_id", "created_at"], "state < 2"),
         ("to_copy", ["number"], "to_copy"),
     ):

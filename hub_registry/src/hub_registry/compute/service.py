@@ -1,0 +1,304 @@
+"""The gateway's tasks: accepted durably, sent to endpoints, ended once.
+
+Lives on the event loop; may run in several hubs on one database and one broker at the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from hub_registry.broker.interface import Broker, tasks_queue
+from hub_registry.compute.dispatch import Dispatcher
+from hub_registry.compute.groups import TaskGroups
+from hub_registry.compute.interface import (
+    Batch,
+    ComputeStore,
+    ConcealedTaskError,
+    Group,
+    NewTask,
+    StoredTask,
+    UnknownTaskError,
+)
+from hub_registry.compute.requests import Submission, check_permitted, check_sizes
+from hub_registry.compute.results import Limits, Results
+from hub_registry.endpoints.interface import EndpointRecord, Endpoints, UserEndpointEvent
+from hub_registry.errors import RegistryError
+from hub_registry.functions.service import Functions
+from hub_registry.hubs.interface import Membership
+from hub_registry.identity.interface import Caller
+from hub_registry.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+#: A task whose user endpoint was lost with it this often is given up: it may be what ends the process.
+MAX_LOSSES = 4
+#: Seconds between two looks for what was left undone.
+TEND_S = 10.0
+#: Rows removed at a time, or ended.
+PAGE = 500
+#: Most tasks that one request may ask after.
+MAX_ASKED = 10_000
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What became of a request: ids of the tasks by function, in the order of their arguments."""
+
+    request_id: str
+    group_id: str
+    endpoint_id: str
+    tasks: Mapping[str, Sequence[str]]
+
+
+class ComputeTasks:
+    """See the module.
+
+    Parameters
+    ----------
+    store, broker
+        Where tasks are kept, and what carries them.
+    endpoints, functions
+        Where tasks go, and what they run.
+    membership
+        Of this hub among those on its database.
+    settings
+        Limits and times.
+    max_losses
+        How often a task may be lost with its user endpoint.
+    """
+
+    def __init__(
+        self,
+        store: ComputeStore,
+        broker: Broker,
+        endpoints: Endpoints,
+        functions: Functions,
+        membership: Membership,
+        settings: Settings,
+        *,
+        max_losses: int = MAX_LOSSES,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._broker = broker
+        self._endpoints = endpoints
+        self._functions = functions
+        self._membership = membership
+        self._settings = settings
+        self._max_losses = max_losses
+        self._clock = clock
+        self._groups = TaskGroups(store, broker, clock)
+        limits = Limits(settings.compute_payload_bytes, settings.result_ttl_s)
+        self._results = Results(store, broker, limits, clock)
+        self._dispatcher = Dispatcher(store, broker, endpoints, functions.load, self._results.fail, clock)
+        self._number = membership.number
+        self._background: set[asyncio.Task[None]] = set()
+
+    # -- as a service of the hub ---------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Send what was left, and take results."""
+        self._number = self._membership.number
+        self._endpoints.listen(self._on_event)
+        await self._results.start()
+        await self._dispatcher.wake_all()
+        self._spawn(self._tend(), "tend the gateway's tasks")
+
+    async def stop(self) -> None:
+        """Send and record no more. Idempotent."""
+        await self._results.stop()
+        await self._dispatcher.close()
+        for task in list(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._store.drain()
+
+    async def adopt(self, number: int) -> None:
+        """Take over what a dead hub had to send."""
+        if await asyncio.to_thread(self._store.adopt, number):
+            await self._dispatcher.wake_all()
+
+    def remove_expired(self) -> None:
+        """Forget what ended long ago; blocks."""
+        now = self._clock()
+        while self._store.remove_expired(now, now - self._settings.result_ttl_s, PAGE) == PAGE:
+            pass
+
+    # -- for callers ----------------------------------------------------------------------------------------
+
+    async def submit(self, caller: Caller, endpoint: EndpointRecord, submission: Submission) -> Submitted:
+        """Accept tasks for an endpoint: when this returns, they are in the database.
+
+        Parameters
+        ----------
+        endpoint
+            One that the caller may send tasks to.
+
+        Raises
+        ------
+        TooLargeError
+            Too many tasks, or too large ones.
+        NotFoundError, ForbiddenError
+            A function or the group is not the caller's, or the site does not allow the function.
+        UnavailableError, StorageFullError
+            They could not be written; none was accepted.
+        """
+        check_sizes(submission, self._settings.compute_payload_bytes)
+        function_ids = [str(function_id) for function_id in submission.tasks]
+        for function_id in function_ids:
+            await asyncio.to_thread(self._functions.get_to_run, caller, function_id)
+        check_permitted(function_ids, endpoint)
+        group_id = str(submission.task_group_id) if submission.task_group_id else None
+        group = await self._groups.claim(caller, group_id, has_queue=submission.create_queue)
+        batch = self._batch(caller, endpoint, submission)
+        user_endpoint_id = self._endpoints.user_endpoint_id(endpoint, "gateway", batch.identity, batch.config)
+        tasks = [
+            NewTask(
+                str(uuid.uuid4()),
+                batch.id,
+                group.id,
+                str(function_id),
+                user_endpoint_id,
+                text,
+                batch.created_at,
+            )
+            for function_id, arguments in submission.tasks.items()
+            for text in arguments
+        ]
+        await self._store.accept([batch], tasks)
+        self._dispatcher.wake(user_endpoint_id)
+        by_function: dict[str, list[str]] = {function_id: [] for function_id in function_ids}
+        for task in tasks:
+            by_function[task.function_id].append(task.id)
+        return Submitted(batch.id, group.id, endpoint.id, by_function)
+
+    async def get(self, caller: Caller, task_id: str) -> StoredTask:
+        """One of the caller's tasks; raises NotFoundError, also for someone else's."""
+        found = await asyncio.to_thread(self._store.find, [task_id])
+        if found and self._may_see(caller, found[0]):
+            return found[0]
+        error = ConcealedTaskError if found else UnknownTaskError
+        raise error(
+            f"There is no task {task_id}.", remedy="Check the UUID; ended tasks are kept for a while only."
+        )
+
+    async def list_status(self, caller: Caller, task_ids: Sequence[str]) -> list[StoredTask]:
+        """Those of the tasks that exist and are the caller's."""
+        unique = list(dict.fromkeys(task_ids))
+        found = await asyncio.to_thread(self._store.find, unique)
+        return [task for task in found if self._may_see(caller, task)]
+
+    async def group(self, caller: Caller, group_id: str) -> tuple[Group, list[tuple[str, float]]]:
+        """One of the caller's groups: ids of its tasks and when they were accepted; raises NotFoundError."""
+        group = await self._groups.get(caller, group_id)
+        return group, await asyncio.to_thread(self._store.group_tasks, group_id)
+
+    async def result_url(self, caller: Caller) -> tuple[str, str]:
+        """How the caller's queues of results begin, and where the broker lets the caller read them."""
+        return await self._groups.result_url(caller)
+
+    def _batch(self, caller: Caller, endpoint: EndpointRecord, submission: Submission) -> Batch:
+        return Batch(
+            id=str(uuid.uuid4()),
+            user_id=caller.principal.id,
+            identity=caller.identity,
+            endpoint_id=endpoint.id,
+            config=submission.user_endpoint_config or {},
+            runtime=submission.user_runtime or {},
+            resource_specification=submission.resource_specification or {},
+            result_serializers=submission.result_serializers or [],
+            created_at=self._clock(),
+        )
+
+    @staticmethod
+    def _may_see(caller: Caller, task: StoredTask) -> bool:
+        return task.user_id == caller.principal.id
+
+    # -- what happens to user endpoints ---------------------------------------------------------------------
+
+    def _on_event(self, event: UserEndpointEvent) -> None:
+        if event.purpose != "gateway" or not event.recorded:
+            return
+        if event.kind == "lost":
+            self._spawn(self._persist(self._after_loss, event), f"lost {event.user_endpoint_id}")
+        elif event.kind == "failed":
+            self._spawn(self._persist(self._after_failure, event), f"failed {event.user_endpoint_id}")
+
+    async def _after_loss(self, event: UserEndpointEvent) -> None:
+        """Send the unfinished tasks of a user endpoint once more, except those lost too often.
+
+        The database first: whatever happens to this hub from then on, another one sends them. Then the queue
+        is emptied, so that what is in it does not run twice. What another hub put there in between is marked
+        as sent and gone, so all get one more turn.
+        """
+        user_endpoint_id = event.user_endpoint_id
+        lost = await asyncio.to_thread(self._store.lose, user_endpoint_id, self._max_losses)
+        for losses in set(lost.given_up.values()):
+            await self._results.fail(
+                [task_id for task_id, count in lost.given_up.items() if count == losses],
+                f"The endpoint {event.endpoint_id} was lost {losses} times while it had this task. The task is "
+                "not sent again: it may be what ends the process, by using too much memory for instance.",
+            )
+        await self._broker.purge(tasks_queue(user_endpoint_id))
+        await asyncio.to_thread(self._store.resend, user_endpoint_id)
+        self._dispatcher.wake(user_endpoint_id)
+        log.info("tasks_sent_again", user_endpoint=user_endpoint_id, tasks=lost.again)
+
+    async def _after_failure(self, event: UserEndpointEvent) -> None:
+        """End the tasks that wait for a user endpoint which could not be started."""
+        reason = f"The endpoint {event.endpoint_id} could not start a process for this task: {event.reason}"
+        while task_ids := await asyncio.to_thread(self._store.open_tasks, event.user_endpoint_id, PAGE):
+            await self._results.fail(task_ids, reason)
+        await self._broker.purge(tasks_queue(event.user_endpoint_id))
+
+    async def _persist(
+        self, handle: Callable[[UserEndpointEvent], Coroutine[Any, Any, None]], event: UserEndpointEvent
+    ) -> None:
+        """Do it, however long the broker or the database is away."""
+        while True:
+            try:
+                return await handle(event)
+            except RegistryError as error:
+                log.warning("event_waits", user_endpoint=event.user_endpoint_id, reason=str(error))
+                await asyncio.sleep(1)
+
+    # -- what was left undone
+    # ---------------------------------------------------------------------------------
+
+    async def _tend(self) -> None:
+        while True:
+            await asyncio.sleep(TEND_S)
+            try:
+                await self._tend_once()
+            except RegistryError as error:
+                log.warning("tending_waits", reason=str(error))
+            except Exception:
+                log.exception("tending the gateway's tasks failed")
+
+    async def _tend_once(self) -> None:
+        if (number := self._membership.number) != self._number:
+            # This hub was taken for dead and goes on under another number. What it wrote under the old one
+            # after the others had looked is nobody's.
+            former, self._number = self._number, number
+            await asyncio.to_thread(self._store.adopt, former)
+        await self._dispatcher.wake_all()
+        await self._results.copy_missing()
+        ttl_s = self._settings.compute_task_ttl_s
+        overdue = await asyncio.to_thread(self._store.overdue, self._clock() - ttl_s, self._max_losses, PAGE)
+        if overdue:
+            await self._results.fail(
+                [task.id for task in overdue],
+                f"The endpoint did not answer within {ttl_s / 3600:g} hours; the task is given up.",
+            )
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
