@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from hub_registry.audit.storage import SqlAuditStore
 from hub_registry.database import Database
 from hub_registry.hub import Hub
 from hub_registry.settings import ENV_PREFIX, Settings
+from postgres import PostgresServer
 
 
 @pytest.fixture(autouse=True)
@@ -36,14 +38,41 @@ def settings(tmp_path: Path) -> Settings:
     return Settings.load(data_dir=tmp_path / "hub", port=0, admin_name="admin", min_free_bytes=0)
 
 
-@pytest.fixture
-def database(settings: Settings) -> Iterator[Database]:
-    """An empty database with every table."""
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    database = Database(settings.database_url)
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with every table in it, to be copied: faster than to migrate each test's own."""
+    path = tmp_path_factory.mktemp("sqlite") / "migrated.sqlite"
+    database = Database(f"sqlite:///{path}")
     database.upgrade()
+    database.close()
+    return path
+
+
+@pytest.fixture
+def sqlite(settings: Settings, migrated_sqlite: Path) -> Iterator[Database]:
+    """The hub's SQLite database, with every table and nothing in them."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.copyfile(migrated_sqlite, settings.data_dir / "hub.sqlite")
+    database = Database(settings.database_url)
     yield database
     database.close()
+
+
+@pytest.fixture
+def postgresql(postgres: PostgresServer) -> Iterator[Database]:
+    """A PostgreSQL database, with every table and nothing in them; for tests marked service("postgresql")."""
+    url = postgres.start().database(migrated=True)
+    database = Database(url)
+    yield database
+    database.close()
+    postgres.start().drop(url)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service("postgresql"))])
+def database(request: pytest.FixtureRequest) -> Database:
+    """A database with every table and nothing in them: each test runs on SQLite and on PostgreSQL."""
+    made: Database = request.getfixturevalue(request.param)
+    return made
 
 
 @pytest.fixture

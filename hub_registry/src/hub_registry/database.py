@@ -2,6 +2,10 @@
 
 SQLite (the default) and PostgreSQL. Everything is synchronous: on SQLite a statement takes microseconds and a
 thread hop takes more, so an asynchronous driver would only add latency.
+
+Services look first and write then, in one transaction, and are right because nobody else writes in between.
+SQLite has one writer at a time by nature; on PostgreSQL an advisory lock does it, for every hub on the
+database. A transaction whose every statement is right by itself can do without: ``write(exclusive=False)``.
 """
 
 from __future__ import annotations
@@ -13,10 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy import Connection, MetaData, String, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from hub_registry.errors import ConfigurationError, UnavailableError
+from hub_registry.dialects import create_engine, explain, unavailable
 
 #: Constraint names are the same on every database, so that a migration can name what it drops.
 NAMING_CONVENTION = {
@@ -30,14 +35,23 @@ NAMING_CONVENTION = {
 #: Every table of every domain. `hub_registry.schema` imports them all.
 metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
-#: How long one SQLite connection waits for another process (a second hub's migration, an operator's shell).
-SQLITE_BUSY_MS = 10_000
+#: Advisory lock of whoever writes, on PostgreSQL. Any constant that nothing else in the database uses.
+WRITE_LOCK = 0x646C687563
+
+
+def ordered_text(length: int) -> String:
+    """A type for texts that are ordered by their code points on every database.
+
+    SQLite orders all texts so; PostgreSQL orders them as the operator's language has it, unless told.
+    """
+    return String(length, collation="C").with_variant(String(length), "sqlite")
 
 
 @dataclass
 class _Transaction:
     connection: Connection
     task: asyncio.Task[Any] | None
+    exclusive: bool = False
 
 
 class Database:
@@ -51,12 +65,18 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.metadata = metadata
-        self.engine = _create_engine(url)
+        self.engine = create_engine(url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        # SQLite has one writer at a time and makes the others poll with growing sleeps of up to 100 ms.
-        # Writers of this process queue here instead and go on the moment the lock is free.
-        self._writers = threading.Lock() if self.is_sqlite else None
+        # Writers of this process queue here: on SQLite they would poll with growing sleeps of up to 100 ms,
+        # on PostgreSQL each would hold a connection while it waits.
+        self._writers = threading.Lock()
         self._writer_engine = self.engine.execution_options(sqlite_begin="IMMEDIATE")
+        # PostgreSQL's own default is a snapshot for each statement.
+        self._reader_engine = (
+            self.engine
+            if self.is_sqlite
+            else self.engine.execution_options(isolation_level="REPEATABLE READ")
+        )
         self._open = threading.local()
 
     @contextmanager
@@ -64,44 +84,89 @@ class Database:
         """A connection with one consistent snapshot; nothing is committed.
 
         Inside `write` of the same thread this is the writing connection, so its own changes are visible.
+
+        Raises
+        ------
+        UnavailableError
+            The database does not answer.
         """
         if outer := self._joined():
-            yield outer
+            yield outer.connection
         else:
-            with self.engine.connect() as connection:
+            with _explained(), self._reader_engine.connect() as connection:
                 yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, exclusive: bool = True) -> Iterator[Connection]:
         """A transaction: committed at the end, rolled back when the block raises.
 
         A `write` inside a `write` of the same thread joins it, so a service can combine what several
         stores do into one atomic change. Never await inside the block: it would let other coroutines
         wait for the database.
+
+        A connection that died since it was last used, because the server was started again for instance, is
+        replaced before the block begins. One that dies later ends the block with an `UnavailableError`.
+
+        Parameters
+        ----------
+        exclusive
+            Whether no other exclusive transaction of any hub runs beside it. Without, only SQLite still
+            sees to that: other hubs' changes can appear between two statements.
+
+        Raises
+        ------
+        UnavailableError
+            The database does not answer, or is busy. Nothing was written, or the message says that this is
+            not known.
+        StorageFullError
+            Nothing was written, for want of space.
         """
         if outer := self._joined():
-            yield outer
+            if exclusive and not outer.exclusive:
+                self._exclude(outer)
+            yield outer.connection
             return
-        if self._writers is not None:
+        queues = exclusive or self.is_sqlite
+        if queues:
             self._writers.acquire()
         try:
-            with self._writer_engine.begin() as connection:
-                self._open.transaction = _Transaction(connection, _current_task())
-                try:
-                    yield connection
-                finally:
-                    self._open.transaction = None
+            with self._transaction() as transaction:
+                if exclusive:
+                    self._exclude(transaction)
+                yield transaction.connection
         finally:
-            if self._writers is not None:
+            if queues:
                 self._writers.release()
 
-    def _joined(self) -> Connection | None:
+    @contextmanager
+    def _transaction(self) -> Iterator[_Transaction]:
+        committing = False
+        try:
+            with self._writer_engine.begin() as connection:
+                transaction = self._open.transaction = _Transaction(connection, _current_task())
+                try:
+                    yield transaction
+                finally:
+                    self._open.transaction = None
+                committing = True
+        except (DBAPIError, PoolTimeoutError) as error:
+            if explained := explain(error, committing=committing):
+                raise explained from error
+            raise
+
+    def _exclude(self, transaction: _Transaction) -> None:
+        """Keep every other exclusive transaction out, until this one ends."""
+        if not self.is_sqlite:
+            transaction.connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
+        transaction.exclusive = True
+
+    def _joined(self) -> _Transaction | None:
         transaction: _Transaction | None = getattr(self._open, "transaction", None)
         if transaction is None:
             return None
         if transaction.task is not _current_task():
             raise RuntimeError("Database.write() was left open across an await; another coroutine came in.")
-        return transaction.connection
+        return transaction
 
     def upgrade(self) -> None:
         """Bring the schema up to this version of the code; does nothing where it already is.
@@ -122,10 +187,7 @@ class Database:
             with self.read() as connection:
                 connection.execute(text("SELECT 1"))
         except DBAPIError as error:
-            raise UnavailableError(
-                f"The database does not answer: {error.orig}.",
-                remedy="The operator can look at the database server, its disk and the hub's log.",
-            ) from error
+            raise unavailable(f"The database does not answer: {error.orig}.") from error
 
     def close(self) -> None:
         """Close every idle connection. The database can be used again afterwards."""
@@ -139,43 +201,11 @@ def _current_task() -> asyncio.Task[Any] | None:
         return None
 
 
-def _create_engine(url: str) -> Engine:
+@contextmanager
+def _explained() -> Iterator[None]:
     try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            if parsed.database in (None, "", ":memory:"):
-                raise ConfigurationError(
-                    f"database_url is {url!r}, a database in memory, which a hub cannot be restarted on.",
-                    remedy="Name a file: sqlite:////path/to/hub.sqlite.",
-                )
-            engine = create_engine(parsed, pool_size=16, max_overflow=48, connect_args={"timeout": 10})
-            event.listen(engine, "connect", _set_pragmas)
-            event.listen(engine, "begin", _begin)
-            return engine
-        return create_engine(parsed, pool_size=16, max_overflow=16, pool_pre_ping=True)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise ConfigurationError(
-            f"database_url cannot be used: {error}.",
-            remedy="Give a SQLAlchemy URL for SQLite or PostgreSQL and install the driver it names.",
-        ) from error
-
-
-def _set_pragmas(connection: Any, _record: object) -> None:
-    # The driver shall not begin transactions by itself: `_begin` does, for DDL and reads as well.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_MS}")
-    cursor.execute("PRAGMA journal_mode=WAL")
-    # WAL with NORMAL survives a crash of the hub at any instant; only a power cut can take the last
-    # transactions, never the consistency of the file.
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute("PRAGMA cache_size=-16384")  # KiB
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    # IMMEDIATE for writers: a transaction that first reads and then writes would otherwise fail, without
-    # waiting, when someone else wrote in between.
-    mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
-    connection.exec_driver_sql(f"BEGIN {mode}")
+        yield
+    except (DBAPIError, PoolTimeoutError) as error:
+        if explained := explain(error):
+            raise explained from error
+        raise

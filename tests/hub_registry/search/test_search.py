@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from hub_registry.accounts.interface import Principal
-from hub_registry.errors import ConfigurationError, InvalidRequestError
-from hub_registry.search.fulltext import full_text, plain_words
+from hub_registry.errors import InvalidRequestError
+from hub_registry.search.fulltext import plain_words
 from hub_registry.search.interface import MAX_TEXT
 from hub_registry.search.leaves import MAX_LEAVES, index_entry
 from hub_registry.search.service import Search, make_query
@@ -250,8 +250,3 @@ def test_numbers_that_are_none_are_not_indexed_as_numbers() -> None:
         "d": None,
         "e": 7.0,
     }
-
-
-def test_a_database_without_full_text_search_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="postgresql"):
-        full_text("postgresql")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from sqlalchemy import CheckConstraint, Column, Double, ForeignKey, Index, LargeBinary, String, Table
 
-from hub_registry.database import metadata
+from hub_registry.database import metadata, ordered_text
 
 users = Table(
     "users",
     metadata,
     Column("id", String(32), primary_key=True),
-    Column("name", String(39), nullable=False, unique=True),
+    Column("name", ordered_text(39), nullable=False, unique=True),
     Column("role", String(16), nullable=False),
     Column("created_at", Double, nullable=False),
     CheckConstraint("role IN ('admin', 'user')", name="role"),

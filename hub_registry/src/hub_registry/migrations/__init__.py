@@ -110,6 +110,8 @@ def _exclusively(database: Database) -> Iterator[Connection]:
     with database.engine.execution_options(sqlite_begin="EXCLUSIVE").connect() as connection:
         if not database.is_sqlite:
             with connection.begin():
+                # Another hub's steps may take longer than any other transaction.
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
                 yield connection
             return
@@ -130,8 +132,11 @@ def _exclusively(database: Database) -> Iterator[Connection]:
 
 def _unusable(database: Database, error: DBAPIError) -> ConfigurationError:
     return ConfigurationError(
-        f"The database {_name(database)} cannot be opened or brought up to date: {error.orig}.",
-        remedy="Check that it exists, that its disk has space, and that this user may write to it.",
+        f"The database {_name(database)} cannot be opened or brought up to date: "
+        f"{str(error.orig).strip().rstrip('.')}.",
+        remedy="Check that it exists, that its disk has space, and that this user may write to it."
+        if database.is_sqlite
+        else "Check that the server runs, that the database exists and that this role may make tables in it.",
     )
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
     text,
 )
 
-from hub_registry.database import metadata
+from hub_registry.database import metadata, ordered_text
 
 _Number = BigInteger().with_variant(Integer, "sqlite")
 _NOT_FAILED = text("state <> 'failed'")
@@ -62,7 +62,7 @@ publication_files = Table(
     "publication_files",
     metadata,
     Column("publication_id", String(32), ForeignKey("publications.id"), primary_key=True),
-    Column("path", String(1024), primary_key=True),
+    Column("path", ordered_text(1024), primary_key=True),
     Column("sha256", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
     Index("ix_publication_files_sha256", "sha256"),

@@ -1,4 +1,7 @@
-"""Full-text search, which every database does in its own way: the one part of search that knows a dialect."""
+"""Full-text search, which every database does in its own way: the part of search that knows a dialect.
+
+SQLite's is here, PostgreSQL's in `hub_registry.search.postgresql`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import OperationalError
 
-from hub_registry.errors import ConfigurationError
 from hub_registry.search.tables import TEXT_WEIGHTS
 from hub_registry.servables.tables import versions
 
@@ -46,19 +48,13 @@ class TextMatch(Protocol):
 
 
 def full_text(dialect: str) -> FullText:
-    """The full-text index of a database.
-
-    Raises
-    ------
-    ConfigurationError
-        There is none for that dialect.
-    """
+    """The full-text index of a database, which is SQLite or PostgreSQL."""
     if dialect == "sqlite":
         return Fts5()
-    raise ConfigurationError(
-        f"The hub cannot search by words in a {dialect} database.",
-        remedy="Set database_url to a SQLite database.",
-    )
+    # It needs this module, and most hubs do not need it.
+    from hub_registry.search.postgresql import TextSearch
+
+    return TextSearch()
 
 
 _index = table("search_text", *(column(name) for name in ("rowid", "search_text", *TEXT_WEIGHTS)))

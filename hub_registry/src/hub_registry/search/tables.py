@@ -19,7 +19,10 @@ search_fields = Table(
     Column("field", String(MAX_FIELD), nullable=False),
     Column("text", String(MAX_TEXT), nullable=False),
     # `text` with case folded, which SQL cannot do for all of Unicode; see `leaves.fold`.
-    Column("folded", String(MAX_TEXT), nullable=False),
+    # In the order of its code points on every database, which is also the one a prefix is looked up in.
+    Column(
+        "folded", String(MAX_TEXT, collation="C").with_variant(String(MAX_TEXT), "sqlite"), nullable=False
+    ),
     Column("number", Double),
     Index("ix_search_fields_field_folded_version_id", "field", "folded", "version_id"),
     Index("ix_search_fields_field_number_version_id", "field", "number", "version_id"),
@@ -33,6 +36,16 @@ FULL_TEXT = {
     "sqlite": [
         f"CREATE VIRTUAL TABLE search_text USING fts5({', '.join(TEXT_WEIGHTS)}, "
         "tokenize = 'porter unicode61 remove_diacritics 2')"
+    ],
+    # Words without a stop list, as SQLite has them. What the two vectors hold: `search.postgresql`.
+    "postgresql": [
+        "CREATE TEXT SEARCH DICTIONARY dlhub_words (TEMPLATE = pg_catalog.snowball, LANGUAGE = porter)",
+        "CREATE TEXT SEARCH CONFIGURATION dlhub_words (PARSER = pg_catalog.default)",
+        "ALTER TEXT SEARCH CONFIGURATION dlhub_words ADD MAPPING FOR asciiword, word, numword, int, uint, "
+        "float, sfloat WITH dlhub_words",
+        "CREATE TABLE search_text (version_id bigint CONSTRAINT pk_search_text PRIMARY KEY, "
+        "size integer NOT NULL, head tsvector NOT NULL, body tsvector NOT NULL)",
+        "CREATE INDEX ix_search_text ON search_text USING gin (head, body)",
     ],
 }
 

@@ -15,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from hub_registry.database import metadata
+from hub_registry.database import metadata, ordered_text
 
 # SQLite numbers rows by itself only where the type is INTEGER.
 _Number = BigInteger().with_variant(Integer, "sqlite")
@@ -24,8 +24,8 @@ servables = Table(
     "servables",
     metadata,
     Column("id", _Number, primary_key=True, autoincrement=True),
-    Column("owner", String(39), nullable=False),
-    Column("name", String(128), nullable=False),
+    Column("owner", ordered_text(39), nullable=False),
+    Column("name", ordered_text(128), nullable=False),
     Column("created_at", Double, nullable=False),
     UniqueConstraint("owner", "name"),
 )
@@ -52,7 +52,7 @@ version_files = Table(
     "version_files",
     metadata,
     Column("version_id", _Number, ForeignKey("versions.id"), primary_key=True),
-    Column("path", String(1024), primary_key=True),
+    Column("path", ordered_text(1024), primary_key=True),
     Column("sha256", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
     Index("ix_version_files_sha256", "sha256"),

@@ -26,12 +26,16 @@ _APPEND_ONLY = {
 }
 
 
+def _ordered_text(length: int) -> sa.String:
+    return sa.String(length, collation="C").with_variant(sa.String(length), "sqlite")
+
+
 def upgrade() -> None:
     """Make the tables."""
     op.create_table(
         "users",
         sa.Column("id", sa.String(32), nullable=False),
-        sa.Column("name", sa.String(39), nullable=False),
+        sa.Column("name", _ordered_text(39), nullable=False),
         sa.Column("role", sa.String(16), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.CheckConstraint("role IN ('admin', 'user')", name=op.f("ck_users_role")),

@@ -11,13 +11,28 @@ branch_labels = None
 depends_on = None
 
 _FULL_TEXT = {
-    "sqlite": "CREATE VIRTUAL TABLE search_text USING fts5(name, title, authors, domains, description, rest, "
-    "tokenize = 'porter unicode61 remove_diacritics 2')",
+    "sqlite": [
+        "CREATE VIRTUAL TABLE search_text USING fts5(name, title, authors, domains, description, rest, "
+        "tokenize = 'porter unicode61 remove_diacritics 2')"
+    ],
+    "postgresql": [
+        "CREATE TEXT SEARCH DICTIONARY dlhub_words (TEMPLATE = pg_catalog.snowball, LANGUAGE = porter)",
+        "CREATE TEXT SEARCH CONFIGURATION dlhub_words (PARSER = pg_catalog.default)",
+        "ALTER TEXT SEARCH CONFIGURATION dlhub_words ADD MAPPING FOR asciiword, word, numword, int, uint, "
+        "float, sfloat WITH dlhub_words",
+        "CREATE TABLE search_text (version_id bigint CONSTRAINT pk_search_text PRIMARY KEY, "
+        "size integer NOT NULL, head tsvector NOT NULL, body tsvector NOT NULL)",
+        "CREATE INDEX ix_search_text ON search_text USING gin (head, body)",
+    ],
 }
 
 
 def _number() -> sa.types.TypeEngine[int]:
     return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def _ordered_text(length: int) -> sa.String:
+    return sa.String(length, collation="C").with_variant(sa.String(length), "sqlite")
 
 
 def upgrade() -> None:
@@ -58,8 +73,8 @@ def _make_servables() -> None:
     op.create_table(
         "servables",
         sa.Column("id", _number(), autoincrement=True, nullable=False),
-        sa.Column("owner", sa.String(39), nullable=False),
-        sa.Column("name", sa.String(128), nullable=False),
+        sa.Column("owner", _ordered_text(39), nullable=False),
+        sa.Column("name", _ordered_text(128), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_servables")),
         sa.UniqueConstraint("owner", "name", name=op.f("uq_servables_owner_name")),
@@ -86,7 +101,7 @@ def _make_servables() -> None:
     op.create_table(
         "version_files",
         sa.Column("version_id", _number(), nullable=False),
-        sa.Column("path", sa.String(1024), nullable=False),
+        sa.Column("path", _ordered_text(1024), nullable=False),
         sa.Column("sha256", sa.String(64), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("version_id", "path", name=op.f("pk_version_files")),
@@ -113,7 +128,7 @@ def _make_search() -> None:
         sa.Column("version_id", _number(), nullable=False),
         sa.Column("field", sa.String(100), nullable=False),
         sa.Column("text", sa.String(500), nullable=False),
-        sa.Column("folded", sa.String(500), nullable=False),
+        sa.Column("folded", _ordered_text(500), nullable=False),
         sa.Column("number", sa.Double()),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_search_fields")),
         sa.ForeignKeyConstraint(
@@ -123,8 +138,7 @@ def _make_search() -> None:
     for column in ("folded", "number"):
         name = f"ix_search_fields_field_{column}_version_id"
         op.create_index(name, "search_fields", ["field", column, "version_id"])
-    statement = _FULL_TEXT.get(op.get_context().dialect.name)
-    if statement is not None:
+    for statement in _FULL_TEXT[op.get_context().dialect.name]:
         op.execute(statement)
 
 
@@ -175,7 +189,7 @@ def _make_publications() -> None:
     op.create_table(
         "publication_files",
         sa.Column("publication_id", sa.String(32), nullable=False),
-        sa.Column("path", sa.String(1024), nullable=False),
+        sa.Column("path", _ordered_text(1024), nullable=False),
         sa.Column("sha256", sa.String(64), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("publication_id", "path", name=op.f("pk_publication_files")),
@@ -204,8 +218,10 @@ def _make_publications() -> None:
 
 def downgrade() -> None:
     """Remove the tables."""
-    if op.get_context().dialect.name in _FULL_TEXT:
-        op.drop_table("search_text")
+    op.drop_table("search_text")
+    if op.get_context().dialect.name == "postgresql":
+        op.execute("DROP TEXT SEARCH CONFIGURATION dlhub_words")
+        op.execute("DROP TEXT SEARCH DICTIONARY dlhub_words")
     for table in (
         "publication_log",
         "publication_files",
