@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -36,8 +37,8 @@ class Store(SqlComputeStore):
 
     def __init__(self, database: Database, membership: Membership = ALONE) -> None:
         super().__init__(database, membership)
-        self.batch = Batch(
-            id=str(uuid.uuid4()),
+        self.sample = Batch(
+            id="",
             user_id=USER,
             identity=Identity(str(uuid.UUID(USER)), "ada@hub", frozenset({str(uuid.UUID(USER))})),
             endpoint_id=SITE,
@@ -49,13 +50,13 @@ class Store(SqlComputeStore):
         )
 
     async def put(self, count: int, *, group: Group, to: str = "uep", text: str = "args") -> list[str]:
-        """Accept tasks; their ids."""
+        """Accept tasks as one request; their ids."""
+        batch = replace(self.sample, id=str(uuid.uuid4()))
         tasks = [
-            NewTask(str(uuid.uuid4()), self.batch.id, group.id, str(uuid.uuid4()), to, text, 100.0)
+            NewTask(str(uuid.uuid4()), batch.id, group.id, str(uuid.uuid4()), to, text, 100.0)
             for _ in range(count)
         ]
-        known = await asyncio.to_thread(self.find_batch, self.batch.id)
-        await self.accept([] if known else [self.batch], tasks)
+        await self.accept(batch, group, tasks)
         return [task.id for task in tasks]
 
     def states(self, ids: Sequence[str]) -> list[TaskState]:
@@ -90,7 +91,8 @@ async def test_what_was_accepted_is_found_with_everything_its_dispatch_needs(sto
     ids = await store.put(3, group=mine)
     unsent = store.unsent("uep", 10, 10**6)
     assert [(task.id, task.turn, task.arguments) for task in unsent] == [(i, 0, "args") for i in ids]
-    assert store.find_batch(unsent[0].batch_id) == store.batch
+    batch_id = unsent[0].batch_id
+    assert store.find_batch(batch_id) == replace(store.sample, id=batch_id)
     assert store.unsent_user_endpoints() == ["uep"]
     assert [task_id for task_id, _ in store.group_tasks(mine.id)] == ids
 
@@ -238,6 +240,7 @@ async def test_hubs_that_claim_a_group_at_once_agree_whose_it_is(database: Datab
 async def test_what_has_expired_is_removed_with_its_batch_and_group(store: Store) -> None:
     mine = group(store)
     ended, still_open = await store.put(2, group=mine)
+    batch_id = store.unsent("uep", 1, 10)[0].batch_id
     await store.finish(success(ended))
     assert store.remove_expired(now=299.0, older_than=200.0, limit=10) == 0
     assert store.remove_expired(now=301.0, older_than=200.0, limit=10) == 1
@@ -246,7 +249,16 @@ async def test_what_has_expired_is_removed_with_its_batch_and_group(store: Store
     await store.finish(success(still_open))
     assert store.remove_expired(now=301.0, older_than=200.0, limit=10) == 1
     assert store.find_group(mine.id) is None
-    assert store.find_batch(store.batch.id) is None
+    assert store.find_batch(batch_id) is None
+
+
+async def test_a_group_that_was_removed_while_its_owner_was_known_is_made_again(store: Store) -> None:
+    mine = group(store)
+    store.remove_expired(now=301.0, older_than=200.0, limit=10)
+    assert store.find_group(mine.id) is None
+    (task_id,) = await store.put(1, group=mine)
+    assert store.find_group(mine.id) == mine
+    assert store.states([task_id]) == [TaskState.accepted]
 
 
 async def test_tasks_without_an_answer_are_found_after_their_time(store: Store) -> None:

@@ -215,8 +215,11 @@ class ComputeStore(Protocol):
     The first three commit together with whatever else waits, and answer after the commit.
     """
 
-    def accept(self, batches: Sequence[Batch], tasks: Sequence[NewTask]) -> Awaitable[None]:
-        """Keep new tasks, to be sent by this hub; raises UnavailableError or StorageFullError."""
+    def accept(self, batch: Batch, group: Group, tasks: Sequence[NewTask]) -> Awaitable[None]:
+        """Keep new tasks, to be sent by this hub; raises UnavailableError or StorageFullError.
+
+        The group is one that was claimed; it is made again should it have been removed since.
+        """
 
     def mark_sent(self, sent: Sequence[UnsentTask], at: float) -> Awaitable[None]:
         """Note that the broker has them; has no effect on a task whose turn is another by now."""

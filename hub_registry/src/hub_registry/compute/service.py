@@ -29,6 +29,7 @@ from hub_registry.compute.interface import (
 from hub_registry.compute.requests import Submission, check_permitted, check_sizes
 from hub_registry.compute.results import Limits, Results
 from hub_registry.endpoints.interface import EndpointRecord, Endpoints, UserEndpointEvent
+from hub_registry.endpoints.starts import user_endpoint_id
 from hub_registry.errors import RegistryError
 from hub_registry.functions.service import Functions
 from hub_registry.hubs.interface import Membership
@@ -158,22 +159,14 @@ class ComputeTasks:
         group_id = str(submission.task_group_id) if submission.task_group_id else None
         group = await self._groups.claim(caller, group_id, has_queue=submission.create_queue)
         batch = self._batch(caller, endpoint, submission)
-        user_endpoint_id = self._endpoints.user_endpoint_id(endpoint, "gateway", batch.identity, batch.config)
+        to = user_endpoint_id(endpoint.id, "gateway", batch.identity, batch.config)
         tasks = [
-            NewTask(
-                str(uuid.uuid4()),
-                batch.id,
-                group.id,
-                str(function_id),
-                user_endpoint_id,
-                text,
-                batch.created_at,
-            )
+            NewTask(str(uuid.uuid4()), batch.id, group.id, str(function_id), to, text, batch.created_at)
             for function_id, arguments in submission.tasks.items()
             for text in arguments
         ]
-        await self._store.accept([batch], tasks)
-        self._dispatcher.wake(user_endpoint_id)
+        await self._store.accept(batch, group, tasks)
+        self._dispatcher.wake(to)
         by_function: dict[str, list[str]] = {function_id: [] for function_id in function_ids}
         for task in tasks:
             by_function[task.function_id].append(task.id)
@@ -238,18 +231,18 @@ class ComputeTasks:
         is emptied, so that what is in it does not run twice. What another hub put there in between is marked
         as sent and gone, so all get one more turn.
         """
-        user_endpoint_id = event.user_endpoint_id
-        lost = await asyncio.to_thread(self._store.lose, user_endpoint_id, self._max_losses)
+        of = event.user_endpoint_id
+        lost = await asyncio.to_thread(self._store.lose, of, self._max_losses)
         for losses in set(lost.given_up.values()):
             await self._results.fail(
                 [task_id for task_id, count in lost.given_up.items() if count == losses],
-                f"The endpoint {event.endpoint_id} was lost {losses} times while it had this task. The task is "
-                "not sent again: it may be what ends the process, by using too much memory for instance.",
+                f"The endpoint {event.endpoint_id} was lost {losses} times while it had this task. The task "
+                "is not sent again: it may be what ends the process, by using too much memory for instance.",
             )
-        await self._broker.purge(tasks_queue(user_endpoint_id))
-        await asyncio.to_thread(self._store.resend, user_endpoint_id)
-        self._dispatcher.wake(user_endpoint_id)
-        log.info("tasks_sent_again", user_endpoint=user_endpoint_id, tasks=lost.again)
+        await self._broker.purge(tasks_queue(of))
+        await asyncio.to_thread(self._store.resend, of)
+        self._dispatcher.wake(of)
+        log.info("tasks_sent_again", user_endpoint=of, tasks=lost.again)
 
     async def _after_failure(self, event: UserEndpointEvent) -> None:
         """End the tasks that wait for a user endpoint which could not be started."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError
 
 from hub_registry.compute.commits import GroupCommit
 from hub_registry.compute.interface import (
@@ -82,7 +82,8 @@ _WITH_GROUP = _tasks.join(_groups, _groups.c.id == _tasks.c.group_id)
 
 @dataclass(frozen=True)
 class _Accept:
-    batches: Sequence[Batch]
+    batch: Batch
+    group: Group
     tasks: Sequence[NewTask]
 
 
@@ -106,13 +107,16 @@ class SqlComputeStore:
     def __init__(self, database: Database, membership: Membership = ALONE) -> None:
         self._database = database
         self._membership = membership
+        # Both dialects have the clause, and SQLAlchemy's common insert has not.
+        dialect = importlib.import_module(f"sqlalchemy.dialects.{database.engine.dialect.name}")
+        self._insert_group = dialect.insert(_groups).on_conflict_do_nothing(index_elements=[_groups.c.id])
         self._commits: GroupCommit[_Accept | _Sent | FinalRecord, Recorded | None] = GroupCommit(self._commit)
 
     # -- writes that are committed together ----------------------------------------------------------------
 
-    async def accept(self, batches: Sequence[Batch], tasks: Sequence[NewTask]) -> None:
+    async def accept(self, batch: Batch, group: Group, tasks: Sequence[NewTask]) -> None:
         """See `ComputeStore.accept`."""
-        await self._commits.write(_Accept(batches, tasks))
+        await self._commits.write(_Accept(batch, group, tasks))
 
     async def mark_sent(self, sent: Sequence[UnsentTask], at: float) -> None:
         """See `ComputeStore.mark_sent`."""
@@ -137,11 +141,12 @@ class SqlComputeStore:
             for task in write.tasks
         ]
         accepts = [write for write in writes if isinstance(write, _Accept)]
-        batches = [_batch_row(batch) for accept in accepts for batch in accept.batches]
         tasks = [self._task_row(task) for accept in accepts for task in accept.tasks]
         with self._database.write() as connection:
-            if batches:
-                connection.execute(insert(_batches), batches)
+            if accepts:
+                groups = {accept.group.id: accept.group.__dict__ for accept in accepts}
+                connection.execute(self._insert_group, [groups[group_id] for group_id in sorted(groups)])
+                connection.execute(insert(_batches), [_batch_row(accept.batch) for accept in accepts])
             if tasks:
                 connection.execute(insert(_tasks), tasks)
             if marks:
@@ -167,11 +172,7 @@ class SqlComputeStore:
             there = _find_group(connection, group.id)
             if there is None:
                 # Two hubs may get here at once: the second finds the first one's row.
-                with connection.begin_nested() as savepoint:
-                    try:
-                        connection.execute(insert(_groups).values(**group.__dict__))
-                    except DBAPIError:
-                        savepoint.rollback()
+                connection.execute(self._insert_group, [group.__dict__])
                 there = _find_group(connection, group.id) or group
             if group.has_queue and not there.has_queue and there.user_id == group.user_id:
                 connection.execute(update(_groups).where(_groups.c.id == group.id).values(has_queue=True))
