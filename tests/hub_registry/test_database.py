@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -24,8 +25,21 @@ def _names(database: Database) -> list[str]:
         return list(connection.execute(text("SELECT name FROM users ORDER BY name")).scalars())
 
 
-def test_sqlite_is_set_up_for_a_service(database: Database) -> None:
-    with database.read() as connection:
+@pytest.fixture
+def second(database: Database) -> Iterator[Database]:
+    """Another hub's."""
+    second = Database(_url(database))
+    yield second
+    second.close()
+
+
+def _url(database: Database, **options: str) -> str:
+    url = database.engine.url.update_query_dict(options)
+    return url.render_as_string(hide_password=False)
+
+
+def test_sqlite_is_set_up_for_a_service(sqlite: Database) -> None:
+    with sqlite.read() as connection:
         values = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
             for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
@@ -71,9 +85,11 @@ def test_a_reader_keeps_its_snapshot_while_others_write(database: Database) -> N
     assert _names(database) == ["a"]
 
 
-def test_many_threads_read_and_then_write_in_one_transaction(database: Database) -> None:
-    def increment(_: int) -> None:
-        with database.write() as connection:
+def test_many_threads_of_two_hubs_read_and_then_write_in_one_transaction(
+    database: Database, second: Database
+) -> None:
+    def increment(number: int) -> None:
+        with (database, second)[number % 2].write() as connection:
             present = connection.execute(text("SELECT count(*) FROM users")).scalar_one()
             name = f"u{present:04}"
             connection.execute(users.insert().values(id=name, name=name, role="user", created_at=0.0))
@@ -101,19 +117,21 @@ def test_a_write_left_open_across_an_await_is_noticed(database: Database) -> Non
     asyncio.run(main())
 
 
-def test_another_process_that_writes_is_waited_for(database: Database, settings: Settings) -> None:
+def test_another_process_that_writes_is_waited_for(sqlite: Database, settings: Settings) -> None:
     other = sqlite3.connect(settings.data_dir / "hub.sqlite", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
-    thread = threading.Thread(target=_add, args=(database, "a"))
+    thread = threading.Thread(target=_add, args=(sqlite, "a"))
     thread.start()
     other.execute("INSERT INTO users VALUES ('b', 'b', 'user', 0)")
     other.execute("COMMIT")
     thread.join()
     other.close()
-    assert _names(database) == ["a", "b"]
+    assert _names(sqlite) == ["a", "b"]
 
 
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "no url", "oracle://x/y"])
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "no url", "oracle://x/y", "postgresql+asyncpg://x/y"]
+)
 def test_a_database_that_cannot_be_used_is_named(url: str) -> None:
     with pytest.raises(ConfigurationError, match="database_url"):
         Database(url)
