@@ -1,15 +1,22 @@
 """How many events go together."""
 
+import sys
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import msgpack
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tasks"))
+
+from bench import PlayedFabric
+
 from hub_registry.fabrics.interface import WorkerEnvironment
 from hub_registry.routing import batch as batches
 from hub_registry.routing.interface import Call, Work
 
+SITE = PlayedFabric()
 CALL = Call(
     "d1", "run", Path("/servable"), WorkerEnvironment("e1", Path("/python")), {"axis": 0, "max_rows": 9}, True
 )
@@ -22,25 +29,43 @@ def works(count: int, size: int = 10) -> deque[Work]:
 
 
 def test_one_event_goes_alone_until_its_run_time_is_known() -> None:
-    assert batches.RunTimes().events_per_batch(("d1", "run")) == 1
+    assert batches.RunTimes().events_per_batch(CALL) == 1
 
 
 def test_quick_events_go_together_and_slow_ones_do_not() -> None:
     times = batches.RunTimes()
-    times.learn(("d1", "run"), 1e-5)
-    assert times.events_per_batch(("d1", "run")) == batches.MAX_EVENTS
-    times.learn(("slow", "run"), 10.0)
-    assert times.events_per_batch(("slow", "run")) == 1
-    times.learn(("d2", "run"), batches.TARGET_BATCH_S / 10)
-    assert times.events_per_batch(("d2", "run")) in (9, 10)
+    times.learn(CALL, 1e-5)
+    assert times.events_per_batch(CALL) == batches.MAX_EVENTS
+    slow, other = replace(CALL, digest="slow"), replace(CALL, digest="d2")
+    times.learn(slow, 10.0)
+    assert times.events_per_batch(slow) == 1
+    times.learn(other, batches.TARGET_BATCH_S / 10)
+    assert times.events_per_batch(other) in (9, 10)
+
+
+def test_batches_for_a_site_far_away_last_as_long_as_the_way() -> None:
+    times = batches.RunTimes()
+    times.learn(CALL, 0.01)
+    assert times.events_per_batch(CALL, batches.target_s(0.001)) == 5
+    assert times.events_per_batch(CALL, batches.target_s(1.0)) == 100
+    assert batches.target_s(3600.0) == batches.MAX_TARGET_BATCH_S
 
 
 def test_the_newest_run_time_counts_most() -> None:
     times = batches.RunTimes()
-    times.learn(("d1", "run"), 1e-5)
+    times.learn(CALL, 1e-5)
     for _ in range(20):
-        times.learn(("d1", "run"), 1.0)
-    assert times.events_per_batch(("d1", "run")) == 1
+        times.learn(CALL, 1.0)
+    assert times.events_per_batch(CALL) == 1
+
+
+def test_what_was_learned_elsewhere_counts_until_something_is_learned_here() -> None:
+    everywhere = batches.RunTimes()
+    here, there = batches.RunTimes(everywhere), batches.RunTimes(everywhere)
+    there.learn(replace(CALL, placement=("there",)), 2.0)
+    assert here.find(CALL) == 2.0, "the placement is no part of what is learned"
+    here.learn(CALL, 1.0)
+    assert (here.find(CALL), there.find(CALL)) == (1.0, 2.0)
 
 
 def test_a_queue_is_divided_between_the_workers_that_are_free() -> None:
@@ -65,11 +90,21 @@ def test_cancelled_events_are_dropped_and_suspects_go_alone() -> None:
     assert [work.id for work in batches.take(queue, limit=512, share=1)] == ["t3", "t4"]
 
 
+def test_the_last_of_a_queue_can_be_taken_first() -> None:
+    queue = works(10)
+    queue[8].cancelled = True
+    assert [work.id for work in batches.take(queue, limit=3, share=1, last=True)] == ["t6", "t7", "t9"]
+    assert [work.id for work in batches.take(queue, limit=2, share=1)] == ["t0", "t1"]
+
+
 def test_the_request_is_what_the_worker_reads() -> None:
-    request = msgpack.unpackb(batches.encode(CALL, list(works(2)), inline_bytes=7, out_dir="/out"))
+    request = msgpack.unpackb(
+        batches.encode(CALL, list(works(2)), inline_bytes=7, out_dir="/out", target_s=0.5)
+    )
     assert request["servable"] == {"path": "/servable", "digest": "d1"}
     assert request["stack"] == {"axis": 0, "max_rows": 9}
     assert (request["allow_pickle"], request["inline_bytes"], request["out_dir"]) == (True, 7, "/out")
+    assert request["budget_s"] == 1.0
     assert [event["id"] for event in request["events"]] == ["t0", "t1"]
 
 
@@ -83,11 +118,13 @@ def test_loading_the_servable_does_not_count_as_run_time() -> None:
         "pid": 7,
         "host": "node",
     }
-    outcomes, left, seconds = batches.decode(msgpack.packb(answer), dispatched=9.0, returned=13.0)
-    assert seconds == pytest.approx(0.25)
-    assert left == set()
-    assert outcomes["t1"].worker == "node:7"
-    assert outcomes["t0"].batch_size == 2
+    read = batches.decode(msgpack.packb(answer), SITE, dispatched=9.0, returned=13.0)
+    assert read.seconds_per_event == pytest.approx(0.25)
+    assert read.busy_s == pytest.approx(2.5)
+    assert read.left == set()
+    assert read.outcomes["t1"].worker == "node:7"
+    assert read.outcomes["t0"].batch_size == 2
+    assert (read.outcomes["t0"].endpoint, read.outcomes["t0"].endpoint_name) == ("local", "played")
 
 
 def test_what_a_worker_did_not_begin_is_told_apart() -> None:
@@ -100,12 +137,12 @@ def test_what_a_worker_did_not_begin_is_told_apart() -> None:
         "pid": 7,
         "host": "n",
     }
-    outcomes, left, seconds = batches.decode(msgpack.packb(answer), dispatched=9.0, returned=13.0)
-    assert (set(outcomes), left) == ({"t0"}, {"t1"})
-    assert seconds == pytest.approx(2.0), "only what ran counts"
+    read = batches.decode(msgpack.packb(answer), SITE, dispatched=9.0, returned=13.0)
+    assert (set(read.outcomes), read.left) == ({"t0"}, {"t1"})
+    assert read.seconds_per_event == pytest.approx(2.0), "only what ran counts"
 
 
 @pytest.mark.parametrize("answer", [b"", b"\xc1", msgpack.packb([]), msgpack.packb({"results": [1]})])
 def test_an_answer_that_is_none_is_an_error(answer: bytes) -> None:
     with pytest.raises(ValueError):
-        batches.decode(answer, dispatched=0.0, returned=0.0)
+        batches.decode(answer, SITE, dispatched=0.0, returned=0.0)

@@ -13,6 +13,7 @@ from bench import PlayedFabric, make_call
 
 from hub_registry.routing.interface import Call, Outcome, Work
 from hub_registry.routing.service import Router
+from hub_registry.routing.sites import Sites
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ async def routers() -> AsyncIterator[Callable[..., Router]]:
 
     def make(fabric: PlayedFabric, *, idle_s: float = 600.0, max_endpoints: int = 2) -> Router:
         router = Router(
-            fabric, out_dir="/out", inline_bytes=1024, idle_s=idle_s, max_endpoints=max_endpoints,
+            Sites([fabric]), out_dir="/out", inline_bytes=1024, idle_s=idle_s, max_endpoints=max_endpoints,
             on_sent=lambda environment, works: None,
         )  # fmt: skip
         router.start()

@@ -19,6 +19,7 @@ from hub_registry.fabrics.errors import EndpointLostError
 from hub_registry.fabrics.interface import BatchDone, WorkerEnvironment
 from hub_registry.routing.interface import Call
 from hub_registry.routing.service import Router
+from hub_registry.routing.sites import Sites
 from hub_registry.tasks.live import Submission
 from hub_registry.tasks.service import Tasks
 from hub_registry.tasks.spool import Spool
@@ -92,13 +93,29 @@ class PlayedEndpoint:
 
 
 class PlayedFabric:
+    """A fabric with one site, itself, which is this machine as far as the router knows."""
+
+    id = "local"
     name = "played"
+    fabric = "local"
 
     def __init__(self, workers: int = 2) -> None:
         self.workers = workers
         self.endpoints: list[PlayedEndpoint] = []
         self.opened = asyncio.Event()
         self.fail_with: list[Exception] = []
+
+    def sites(self) -> list["PlayedFabric"]:
+        return [self]
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        pass
+
+    def refusal(self, environment: WorkerEnvironment) -> str | None:
+        return None
+
+    async def start(self) -> None:
+        pass
 
     async def open(
         self, environment: WorkerEnvironment, on_lost: Callable[[Exception], None]
@@ -135,7 +152,7 @@ class Bench:
         self.ledger.start()
         self.spool = Spool(directory / "spool", inline_bytes=1024, max_bytes=1024**2)
         self.router = Router(
-            self.fabric,
+            Sites([self.fabric]),
             out_dir=str(self.spool.directory),
             inline_bytes=1024,
             idle_s=600,

@@ -6,7 +6,8 @@
     └── FabricError
         ├── EndpointStartError   operator    the endpoint could not be started
         ├── EndpointLostError    operator    it ended with batches on it (transient)
-        └── WorkerLostError      publisher   a worker died on a batch (transient: once more, then it counts)
+        ├── WorkerLostError      publisher   a worker died on a batch (transient: once more, then it counts)
+        └── NoSiteError          operator    none of the sites where it may run can run it
 """
 
 from __future__ import annotations
@@ -39,3 +40,9 @@ class WorkerLostError(FabricError):
     who = "publisher"
     kind = "worker-lost"
     transient = True
+
+
+class NoSiteError(FabricError):
+    """None of the sites where a call may run can run it; the message has each one's reason."""
+
+    kind = "no-site"

@@ -16,7 +16,7 @@ from hub_registry.fabrics import head_start
 from hub_registry.fabrics.engine import Engine, engine_options
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, WorkerLostError
 from hub_registry.fabrics.head_start import HeadStart
-from hub_registry.fabrics.interface import BatchDone, WorkerEnvironment
+from hub_registry.fabrics.interface import BatchDone, Site, WorkerEnvironment
 from hub_registry.fabrics.processes import ended
 from hub_registry.settings import Settings
 
@@ -97,7 +97,7 @@ class LocalEndpoint:
 
 
 class LocalFabric:
-    """Opens an engine per environment.
+    """This machine: a fabric that is its own and only site. Opens an engine per environment.
 
     Parameters
     ----------
@@ -109,7 +109,9 @@ class LocalFabric:
         An engine that is under way already.
     """
 
+    id = "local"
     name = "local"
+    fabric = "local"
 
     def __init__(self, settings: Settings, runtime_path: Path, ahead: HeadStart | None = None) -> None:
         self._settings = settings
@@ -121,10 +123,24 @@ class LocalFabric:
             if ahead is None or left_over != ahead.run_dir:
                 shutil.rmtree(left_over, ignore_errors=True)
 
+    def sites(self) -> list[Site]:
+        """See `Fabric.sites`."""
+        return [self]
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """See `Fabric.watch`; this site neither comes nor goes."""
+
+    async def start(self) -> None:
+        """See `Fabric.start`."""
+
+    def refusal(self, environment: WorkerEnvironment) -> str | None:
+        """See `Site.refusal`: environments are built on this machine."""
+        return None
+
     async def open(
         self, environment: WorkerEnvironment, on_lost: Callable[[Exception], None]
     ) -> LocalEndpoint:
-        """See `Fabric.open`."""
+        """See `Site.open`."""
         if not environment.python.exists():
             raise EndpointStartError(
                 f"Environment {environment.digest} has no interpreter at {environment.python}.",

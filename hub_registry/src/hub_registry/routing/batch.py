@@ -9,43 +9,69 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
+from hub_registry.fabrics.interface import Site
 from hub_registry.routing.interface import Call, Outcome, Work
 
 MAX_EVENTS = 512
 MAX_BYTES = 1024 * 1024
 #: Events are expected to keep a worker busy for this long at most, in seconds, once there are several.
 TARGET_BATCH_S = 0.05
-#: After this long, in seconds, a worker returns what it has not begun: the learned time was wrong.
-BUDGET_S = 2 * TARGET_BATCH_S
+#: The same for a site so far away that its workers would mostly wait for the next batch.
+MAX_TARGET_BATCH_S = 2.0
+#: Of the target: after this long a worker returns what it has not begun, as the learned time was wrong.
+BUDGET = 2.0
 #: Weight of the newest batch in the learned run time.
 LEARNING_RATE = 0.3
 
 
+def target_s(round_trip_s: float) -> float:
+    """For how long a batch shall keep a worker busy: as long as the next one is on its way, within bounds."""
+    return min(max(TARGET_BATCH_S, round_trip_s), MAX_TARGET_BATCH_S)
+
+
 class RunTimes:
-    """Seconds an event takes in a worker, learned per call. Not thread-safe."""
+    """Seconds an event takes in a worker, learned per servable and method. Not thread-safe.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    otherwise
+        Asked where nothing is known here: what was learned at other sites for instance.
+    """
+
+    def __init__(self, otherwise: RunTimes | None = None) -> None:
         self._seconds: dict[tuple[str, str], float] = {}
+        self._otherwise = otherwise
 
-    def learn(self, key: tuple[str, str], seconds_per_event: float) -> None:
-        """Take in what the newest batch took."""
-        known = self._seconds.get(key, seconds_per_event)
-        self._seconds[key] = known + LEARNING_RATE * (seconds_per_event - known)
+    def learn(self, call: Call, seconds_per_event: float) -> None:
+        """Take in what the newest batch took, here and in what is asked otherwise."""
+        key = (call.digest, call.method)
+        times: RunTimes | None = self
+        while times is not None:
+            known = times._seconds.get(key, seconds_per_event)
+            times._seconds[key] = known + LEARNING_RATE * (seconds_per_event - known)
+            times = times._otherwise
 
-    def events_per_batch(self, key: tuple[str, str]) -> int:
+    def find(self, call: Call) -> float | None:
+        """Seconds an event takes; None as long as nothing is known."""
+        seconds = self._seconds.get((call.digest, call.method))
+        if seconds is None and self._otherwise is not None:
+            return self._otherwise.find(call)
+        return seconds
+
+    def events_per_batch(self, call: Call, target_s: float = TARGET_BATCH_S) -> int:
         """How many events fit into the target; one as long as nothing is known."""
-        seconds = self._seconds.get(key)
+        seconds = self.find(call)
         if seconds is None:
             return 1
-        return max(1, min(MAX_EVENTS, int(TARGET_BATCH_S / max(seconds, 1e-9))))
+        return max(1, min(MAX_EVENTS, int(target_s / max(seconds, 1e-9))))
 
 
-def take(queue: deque[Work], *, limit: int, share: int) -> list[Work]:
-    """Take the next batch from the front of a queue.
+def take(queue: deque[Work], *, limit: int, share: int, last: bool = False) -> list[Work]:
+    """Take the next batch from a queue.
 
     Parameters
     ----------
@@ -55,25 +81,30 @@ def take(queue: deque[Work], *, limit: int, share: int) -> list[Work]:
         At most this many events, see `RunTimes.events_per_batch`.
     share
         Between how many batches the queue is divided.
+    last
+        Take it from the back of the queue; in the order of the queue all the same.
     """
-    wanted = min(limit, math.ceil(len(queue) / max(1, share)))
+    wanted = max(1, min(limit, math.ceil(len(queue) / max(1, share))))
+    end, pop = (-1, queue.pop) if last else (0, queue.popleft)
     batch: list[Work] = []
     size = 0
-    while queue and len(batch) < max(1, wanted):
-        work = queue[0]
+    while queue and len(batch) < wanted:
+        work = queue[end]
         if work.cancelled:
-            queue.popleft()
+            pop()
             continue
         if batch and (work.alone or size + work.size > MAX_BYTES):
             break
-        batch.append(queue.popleft())
+        batch.append(pop())
         size += work.size
         if work.alone:
             break
+    if last:
+        batch.reverse()
     return batch
 
 
-def encode(call: Call, batch: list[Work], *, inline_bytes: int, out_dir: str) -> bytes:
+def encode(call: Call, batch: list[Work], *, inline_bytes: int, out_dir: str, target_s: float) -> bytes:
     """The request of `home_run.worker.run_batch`."""
     packed: bytes = msgpack.packb(
         {
@@ -84,7 +115,7 @@ def encode(call: Call, batch: list[Work], *, inline_bytes: int, out_dir: str) ->
             "stack": dict(call.stack) if call.stack else None,
             "inline_bytes": inline_bytes,
             "out_dir": out_dir,
-            "budget_s": BUDGET_S,
+            "budget_s": BUDGET * target_s,
             "events": [
                 {"id": work.id, "data": work.data, "path": work.path, "json": work.is_json} for work in batch
             ],
@@ -93,12 +124,29 @@ def encode(call: Call, batch: list[Work], *, inline_bytes: int, out_dir: str) ->
     return packed
 
 
-def decode(
-    answer: bytes, *, dispatched: float, returned: float
-) -> tuple[dict[str, Outcome], set[str], float]:
-    """What came back: outcomes by task id, the ids that were left, and the seconds an event took.
+class Answer(NamedTuple):
+    """What came back of a batch.
 
-    The time to load the servable does not count.
+    Attributes
+    ----------
+    outcomes
+        By task id.
+    left
+        Ids of the tasks that the worker had not begun.
+    busy_s
+        How long the batch kept the worker busy, in seconds.
+    seconds_per_event
+        The same for an event, without the time to load the servable.
+    """
+
+    outcomes: dict[str, Outcome]
+    left: set[str]
+    busy_s: float
+    seconds_per_event: float
+
+
+def decode(answer: bytes, site: Site, *, dispatched: float, returned: float) -> Answer:
+    """Read what came back from a site.
 
     Raises
     ------
@@ -110,6 +158,7 @@ def decode(
         left = {result["id"] for result in message["results"] if result.get("left")}
         results = [result for result in message["results"] if not result.get("left")]
         worker = f"{message['host']}:{message['pid']}"
+        endpoint, endpoint_name = site.id, site.name
         outcomes = {
             result["id"]: Outcome(
                 ok=result["ok"],
@@ -123,12 +172,15 @@ def decode(
                 stages_ns=result["ns"],
                 batch_size=len(results),
                 worker=worker,
+                endpoint=endpoint,
+                endpoint_name=endpoint_name,
             )
             for result in results
         }
         # Each event of a batch carries the time of the one loading that it waited for.
         loading = max((result["ns"].get("load", 0) for result in results), default=0) / 1e9
-        seconds = max(0.0, message["t1"] - message["t0"] - loading)
-        return outcomes, left, seconds / max(1, len(results))
+        busy = max(0.0, message["t1"] - message["t0"])
+        seconds = max(0.0, busy - loading) / max(1, len(results))
+        return Answer(outcomes, left, busy, seconds)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an answer: {type(error).__name__}: {error}") from error

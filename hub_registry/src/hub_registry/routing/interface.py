@@ -9,6 +9,9 @@ from typing import Any
 
 from hub_registry.fabrics.interface import WorkerEnvironment
 
+#: Of a call: digest, method, placement.
+CallKey = tuple[str, str, tuple[str, ...]]
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -28,6 +31,8 @@ class Call:
         How the publisher allows events to be merged into one array, or None.
     allow_pickle
         Whether workers may unpickle for it.
+    placement
+        Ids of the sites where it may run, sorted; see `hub_registry.routing.placement`.
     key
         Calls with equal keys may share a batch.
     """
@@ -38,11 +43,12 @@ class Call:
     environment: WorkerEnvironment
     stack: Mapping[str, int] | None
     allow_pickle: bool
+    placement: tuple[str, ...] = ("local",)
 
-    key: tuple[str, str] = field(init=False)
+    key: CallKey = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", (self.digest, self.method))
+        object.__setattr__(self, "key", (self.digest, self.method, self.placement))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,8 @@ class Outcome:
         Events in the batch that it was in.
     worker
         ``host:pid``.
+    endpoint, endpoint_name
+        The site that ran it: its id and what people call it; empty when none did.
     """
 
     ok: bool
@@ -79,6 +87,8 @@ class Outcome:
     stages_ns: Mapping[str, int] = field(default_factory=dict)
     batch_size: int = 0
     worker: str = ""
+    endpoint: str = ""
+    endpoint_name: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -122,3 +132,13 @@ class Work:
     def size(self) -> int:
         """Bytes that travel with the batch."""
         return len(self.data) if self.data is not None else 0
+
+    @property
+    def size_with_file(self) -> int:
+        """Bytes that a site which does not share the hub's files has to fetch."""
+        if self.path is None:
+            return self.size
+        try:
+            return Path(self.path).stat().st_size
+        except OSError:  # the worker will say what is wrong with it
+            return 0

@@ -1,24 +1,30 @@
-"""The router: holds what waits, opens endpoints, and sends each endpoint what it has credit for.
+"""The router: holds what waits, and sends each site what it has credit for.
 
 It lives on the event loop and is not thread-safe. Late binding: work stays here until a worker is (nearly)
-free for it, so a lost endpoint loses little and a batch is as large as the queue at that moment.
+free for it, so a lost endpoint loses little and a batch is as large as the queue at that moment. Which site
+gets a batch is decided when it is sent, by `hub_registry.routing.scoring`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections import deque
+from collections.abc import Callable
 
 import structlog
 
 from hub_registry.errors import RegistryError
-from hub_registry.fabrics.errors import EndpointLostError, FabricError, WorkerLostError
-from hub_registry.fabrics.interface import Endpoint, Fabric, WorkerEnvironment
+from hub_registry.fabrics.errors import EndpointLostError, FabricError, NoSiteError, WorkerLostError
+from hub_registry.fabrics.interface import Site, WorkerEnvironment
 from hub_registry.routing import batch as batches
+from hub_registry.routing import scoring
+from hub_registry.routing.endpoints import Opener
 from hub_registry.routing.interface import Outcome, Work
+from hub_registry.routing.lanes import Berth, Flight, Lane, Line
+from hub_registry.routing.scoring import Figures
+from hub_registry.routing.sites import Sites
 
 log = structlog.get_logger(__name__)
 
@@ -26,54 +32,21 @@ log = structlog.get_logger(__name__)
 MAX_ATTEMPTS = 3
 #: An input that was alone with a worker that died is given one more chance.
 MAX_WORKER_DEATHS = 2
-OPEN_ATTEMPTS = 2
-
-
-class Lane:
-    """What waits for, and runs on, the endpoint of one environment."""
-
-    def __init__(self, environment: WorkerEnvironment) -> None:
-        self.environment = environment
-        self.endpoint: Endpoint | None = None
-        self.opening: asyncio.Task[None] | None = None
-        # One queue per call, served in turn, so that one servable's backlog does not hold up another's.
-        self.queues: OrderedDict[tuple[str, str], deque[Work]] = OrderedDict()
-        #: Events in the queues.
-        self.waiting = 0
-        self.in_flight = 0
-        self.last_used = time.monotonic()
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing waits or runs here."""
-        return self.in_flight == 0 and not self.queues
-
-    def push(self, work: Work, *, front: bool = False) -> None:
-        """Queue an event behind (or before) those of its call."""
-        queue = self.queues.get(work.call.key)
-        if queue is None:
-            queue = self.queues[work.call.key] = deque()
-        self.waiting += 1
-        if front:
-            queue.appendleft(work)
-        else:
-            queue.append(work)
-
-    def drain(self) -> list[Work]:
-        """Take everything that waits."""
-        works = [work for queue in self.queues.values() for work in queue]
-        self.queues.clear()
-        self.waiting = 0
-        return works
+#: For so long, in seconds, work waits for sites none of which can be reached: longer than it takes to start
+#: an endpoint, a broker or a login node again, and shorter than the patience of whoever watches.
+OFFLINE_PATIENCE_S = 600.0
+#: What time alone can change is looked at this often, in seconds: a batch that takes longer than expected for
+#: instance, so that another site pays.
+LOOK_S = 0.5
 
 
 class Router:
-    """Sends work to endpoints of one fabric.
+    """Sends work to the sites of all fabrics.
 
     Parameters
     ----------
-    fabric
-        Opens endpoints.
+    sites
+        Closed by `stop`.
     out_dir
         Where workers put results larger than `inline_bytes`.
     inline_bytes
@@ -81,56 +54,69 @@ class Router:
     idle_s
         Seconds without work after which an endpoint is closed.
     max_endpoints
-        Endpoints open at once; one without work makes room for one with.
+        Endpoints open at once on this machine; one without work makes room for one with.
     on_sent
         Called with the environment's digest and the events of each batch that was sent.
+    clock
+        Seconds, for everything but the records of tasks.
     """
 
     def __init__(
         self,
-        fabric: Fabric,
+        sites: Sites,
         *,
         out_dir: str,
         inline_bytes: int,
         idle_s: float,
         max_endpoints: int,
         on_sent: Callable[[str, list[Work]], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._fabric = fabric
+        self._sites = sites
         self._out_dir = out_dir
         self._inline_bytes = inline_bytes
         self._idle_s = idle_s
-        self._max_endpoints = max_endpoints
         self._on_sent = on_sent
+        self._clock = clock
         self._lanes: dict[str, Lane] = {}
-        self._run_times = batches.RunTimes()
-        self._background: set[asyncio.Task[None]] = set()
+        self._figures: dict[str, Figures] = {}
+        self._opener = Opener(max_near=max_endpoints, clock=clock, on_change=self._endpoint_changed)
+        self._background: list[asyncio.Task[None]] = []
         self._stopping = False
+        sites.watch(self._sites_changed)
 
     def start(self) -> None:
-        """Begin to look for idle endpoints."""
-        self._spawn(self._close_idle())
+        """Begin to look for idle endpoints, and for what time has changed."""
+        self._background = [
+            asyncio.create_task(self._close_idle()),
+            asyncio.create_task(self._look_again()),
+        ]
 
     async def stop(self) -> None:
         """Close every endpoint; what has not ended stays in the ledger for the next start."""
         self._stopping = True
-        openings = [lane.opening for lane in self._lanes.values() if lane.opening is not None]
-        for task in [*self._background, *openings]:
+        for task in self._background:
             task.cancel()
-        await asyncio.gather(*self._background, *openings, return_exceptions=True)
-        await self._fabric.close()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._opener.stop()
+        await self._sites.close()
 
     def submit(self, work: Work) -> None:
         """Queue an event; its `done` is called once it has an outcome."""
-        lane = self._lane(work.call.environment)
-        lane.push(work)
-        self._pump(lane)
+        call = work.call
+        lane = self._lanes.get(call.environment.digest) or self._lane(call.environment)
+        line = lane.lines.get(call.placement) or self._line(lane, call.placement)
+        lane.push(line, work)
+        if not line.is_saturated:
+            self._pump(lane)
 
     def warm(self, environment: WorkerEnvironment) -> None:
-        """Open the environment's endpoint before there is work for it."""
+        """Open the environment's endpoint on this machine before there is work for it."""
         lane = self._lane(environment)
-        if lane.endpoint is None and lane.opening is None and self._has_room():
-            lane.opening = asyncio.create_task(self._open(lane))
+        for site in self._sites:
+            berth = self._berth(lane, site)
+            if berth.figures.is_near:
+                self._opener.open(lane, berth)
 
     def waiting(self, environment_digest: str) -> int:
         """Events in memory that wait for the environment's workers."""
@@ -138,17 +124,26 @@ class Router:
         return lane.waiting if lane is not None else 0
 
     def status(self) -> list[dict[str, object]]:
-        """What each environment's endpoint is doing."""
+        """What each environment's endpoints are doing, and what is known of their sites."""
+        now = self._clock()
         return [
             {
                 "environment": digest,
-                "endpoint": "open" if lane.endpoint else "opening" if lane.opening else "closed",
-                "workers": lane.endpoint.workers if lane.endpoint else 0,
                 "waiting": lane.waiting,
-                "batches_in_flight": lane.in_flight,
+                "site": berth.site.id,
+                "name": berth.site.name,
+                "endpoint": berth.state,
+                "workers": berth.endpoint.workers if berth.endpoint else 0,
+                "batches_in_flight": len(berth.flights),
+                "round_trip_s": round(berth.figures.round_trip_s.value(now), 6),
+                "cold_start_s": round(berth.figures.cold_start_s.value(now), 3),
+                "failure": str(berth.failure) if berth.failure else None,
             }
             for digest, lane in self._lanes.items()
+            for berth in lane.berths.values()
         ]
+
+    # -- who may send where --------------------------------------------------------------------------------
 
     def _lane(self, environment: WorkerEnvironment) -> Lane:
         lane = self._lanes.get(environment.digest)
@@ -156,69 +151,179 @@ class Router:
             lane = self._lanes[environment.digest] = Lane(environment)
         return lane
 
-    # -- sending ---------------------------------------------------------------------------------------
+    def _line(self, lane: Lane, placement: tuple[str, ...]) -> Line:
+        line = lane.lines.get(placement)
+        if line is None:
+            line = lane.lines[placement] = Line(placement)
+            self._place(lane, line)
+        return line
+
+    def _berth(self, lane: Lane, site: Site) -> Berth:
+        berth = lane.berths.get(site.id)
+        if berth is None:
+            figures = self._figures.setdefault(site.id, Figures(site.fabric))
+            berth = lane.berths[site.id] = Berth(site, figures, lane.run_times)
+        berth.site = site
+        return berth
+
+    def _place(self, lane: Lane, line: Line) -> None:
+        """Find the sites that a line can be served by now."""
+        line.berths.clear()
+        line.refusals.clear()
+        line.is_offline = False
+        for site_id in line.placement:
+            site = self._sites.find(site_id)
+            if site is None:
+                line.is_offline = True
+                line.refusals[site_id] = "it is not online"
+            elif reason := site.refusal(lane.environment):
+                line.refusals[site.name] = reason
+            else:
+                line.berths.append(self._berth(lane, site))
+        if line.berths:
+            line.stranded_at = None
+        elif line.stranded_at is None:
+            line.stranded_at = self._clock()
+
+    def _sites_changed(self) -> None:
+        for lane in list(self._lanes.values()):
+            lane.lines = dict(lane.busy)
+            for line in lane.lines.values():
+                self._place(lane, line)
+            self._pump(lane)
+
+    def _endpoint_changed(self, lane: Lane, berth: Berth) -> None:
+        """An endpoint has been opened, was lost, or could not be opened."""
+        now = self._clock()
+        if berth.endpoint is None and berth.failure is not None:
+            for line in list(lane.busy.values()):
+                if berth in line.berths and all(
+                    each.is_closed and each.failure and now < each.avoid_until for each in line.berths
+                ):
+                    self._give_up(lane, line)
+        self._pump(lane)
+        if berth.endpoint is None:
+            self._make_room_for_others(lane)
+
+    def _give_up(self, lane: Lane, line: Line) -> None:
+        """End what waits in a line: none of its sites can run it."""
+        failures = {berth.site.name: berth.failure for berth in line.berths}
+        only = next(iter(failures.values()), None) if len(failures) == 1 and not line.refusals else None
+        error = only or _no_site({**line.refusals, **{name: str(why) for name, why in failures.items()}})
+        for work in lane.drain(line):
+            work.done(work, failure(error, 0.0))
+
+    # -- sending -------------------------------------------------------------------------------------------
 
     def _pump(self, lane: Lane) -> None:
-        endpoint = lane.endpoint
-        if endpoint is None:
-            if lane.opening is None and lane.queues and not self._stopping and self._has_room():
-                lane.opening = asyncio.create_task(self._open(lane))
-            return
-        while lane.queues and lane.in_flight < endpoint.workers + endpoint.prefetch:
-            self._send_one(lane, endpoint)
+        """Send what can be sent, the lines in turn."""
+        busy = lane.busy
+        stuck = 0
+        while stuck < len(busy) and not self._stopping:
+            placement, line = next(iter(busy.items()))
+            if line.berths:
+                stuck = 0 if self._send_one(lane, line) else stuck + 1
+            elif line.is_offline:
+                stuck += 1
+            else:
+                self._give_up(lane, line)
+            if len(busy) > 1 and placement in busy:
+                busy.move_to_end(placement)
 
-    def _send_one(self, lane: Lane, endpoint: Endpoint) -> None:
-        key, queue = next(iter(lane.queues.items()))
+    def _send_one(self, lane: Lane, line: Line) -> bool:
+        """Take the next batch of a line; False where it has to wait."""
+        key, queue = next(iter(line.queues.items()))
+        berth, first = self._choose(lane, line, queue)
+        if berth is None or berth.endpoint is None:
+            return False
+        endpoint = berth.endpoint
+        in_flight = len(berth.flights)
+        now = self._clock()
         # With every worker busy, this batch waits behind one of them: it shall not take what another,
         # free before that, could do.
-        share = max(endpoint.workers - lane.in_flight, 0) or endpoint.workers
+        share = max(endpoint.workers - in_flight, 0) or endpoint.workers
         waiting = len(queue)
-        batch = batches.take(queue, limit=self._run_times.events_per_batch(key), share=share)
-        lane.waiting -= waiting - len(queue)
-        if queue:
-            lane.queues.move_to_end(key)
-        else:
-            del lane.queues[key]
+        target_s = berth.target_s(now)
+        limit = berth.run_times.events_per_batch(queue[0].call, target_s)
+        batch = batches.take(queue, limit=limit, share=share, last=not first)
+        lane.served(line, key, waiting - len(queue))
         if not batch:  # all of it was cancelled
-            return
-        payload = batches.encode(batch[0].call, batch, inline_bytes=self._inline_bytes, out_dir=self._out_dir)
+            return True
+        payload = batches.encode(
+            batch[0].call, batch, inline_bytes=self._inline_bytes, out_dir=self._out_dir, target_s=target_s
+        )
         dispatched = time.time()
         for work in batch:
             work.dispatched = dispatched
             work.attempts += 1
-        lane.in_flight += 1
-        endpoint.submit(payload, lambda answer: self._answered(lane, endpoint, batch, answer))
+        moved = 0 if berth.figures.is_near else sum(work.size_with_file for work in batch)
+        flight = Flight(berth, endpoint, batch, now, in_flight < endpoint.workers, berth.is_fresh, moved)
+        berth.is_fresh = False
+        berth.flights[flight] = None
+        endpoint.submit(payload, functools.partial(self._answered, lane, flight))
         self._on_sent(lane.environment.digest, batch)
+        return True
 
-    def _answered(self, lane: Lane, endpoint: Endpoint, batch: list[Work], answer: bytes | Exception) -> None:
+    def _choose(self, lane: Lane, line: Line, queue: deque[Work]) -> tuple[Berth | None, bool]:
+        """Where the next batch of a queue goes now, and whether nobody would answer it earlier."""
+        berths = line.berths
+        if len(berths) == 1:
+            berth = berths[0]
+            if len(berth.flights) < berth.credit:
+                return berth, True
+            if berth.endpoint is None:
+                self._opener.open(lane, berth)
+            return None, False
+        now = self._clock()
+        usable = [berth for berth in berths if berth.avoid_until <= now] or berths
+        usable = [berth for berth in usable if not berth.is_closed or self._opener.has_room(berth)]
+        work = queue[0]
+        near = all(berth.figures.is_near for berth in usable)
+        size = 0 if near else work.size_with_file
+        in_turn = len(queue) * sum(len(each.queues) for each in lane.busy.values())
+        choice = scoring.choose(
+            [berth.option(work.call, size, len(queue), now) for berth in usable],
+            ahead=min(in_turn, lane.waiting) - 1,
+        )
+        if choice.open is not None:
+            self._opener.open(lane, usable[choice.open])
+        return (None if choice.send is None else usable[choice.send]), choice.first
+
+    # -- answers -------------------------------------------------------------------------------------------
+
+    def _answered(self, lane: Lane, flight: Flight, answer: bytes | Exception) -> None:
         returned = time.time()
-        lane.last_used = time.monotonic()
-        lane.in_flight -= 1
+        berth = flight.berth
+        berth.last_used = self._clock()
+        del berth.flights[flight]
         if isinstance(answer, Exception):
-            if lane.endpoint is endpoint:
+            if berth.endpoint is flight.endpoint:
                 self._pump(lane)
-            self._lost(lane, batch, answer)
+            self._lost(lane, flight, answer)
         else:
-            self._deliver(lane, batch, answer, returned)
-        if lane.idle:
-            self._make_room_for_others()
+            self._deliver(lane, flight, answer, returned)
+        if not berth.flights and not lane.busy:
+            self._make_room_for_others(lane)
 
-    def _deliver(self, lane: Lane, batch: list[Work], answer: bytes, returned: float) -> None:
+    def _deliver(self, lane: Lane, flight: Flight, answer: bytes, returned: float) -> None:
+        batch, berth = flight.batch, flight.berth
         outcomes: dict[str, Outcome] = {}
         left: set[str] = set()
         try:
-            outcomes, left, seconds = batches.decode(
-                answer, dispatched=batch[0].dispatched, returned=returned
-            )
+            read = batches.decode(answer, berth.site, dispatched=batch[0].dispatched, returned=returned)
         except ValueError as error:
-            log.error("answer_not_readable", error=str(error), bytes=len(answer))
+            log.error("answer_not_readable", site=berth.site.id, error=str(error), bytes=len(answer))
         else:
-            self._run_times.learn(batch[0].call.key, seconds)
+            outcomes, left = read.outcomes, read.left
+            berth.strikes = 0
+            berth.run_times.learn(batch[0].call, read.seconds_per_event)
+            if self._sites.are_several:
+                berth.learn(flight, read.busy_s, len(answer), berth.last_used)
         for work in reversed(batch):
             if work.id in left:
                 work.dispatched = 0.0
                 work.attempts -= 1  # it was not begun
-                lane.push(work, front=True)
+                lane.push(self._line(lane, work.call.placement), work, front=True)
         # Now, so that the workers are busy while the outcomes are recorded.
         self._pump(lane)
         for work in batch:
@@ -232,92 +337,63 @@ class Router:
                         remedy="The operator can compare the home_run of the environment with the hub's.",
                     ),
                     work.dispatched,
+                    berth.site,
                 )
             work.done(work, outcome)
 
-    def _lost(self, lane: Lane, batch: list[Work], error: Exception) -> None:
+    def _lost(self, lane: Lane, flight: Flight, error: Exception) -> None:
         """Run the events of a lost batch again, or give up on them."""
+        batch, site = flight.batch, flight.berth.site
         died = isinstance(error, WorkerLostError)
         if self._stopping:
             return
         for work in reversed(batch):
             limit = MAX_WORKER_DEATHS if died and len(batch) == 1 else MAX_ATTEMPTS
             if work.attempts >= limit or not isinstance(error, (EndpointLostError, WorkerLostError)):
-                work.done(work, failure(error, work.dispatched))
+                work.done(work, failure(error, work.dispatched, site))
                 continue
             work.dispatched = 0.0
             # Whichever of them killed the worker shall not take its neighbours along again.
             work.alone = work.alone or died
-            lane.push(work, front=True)
-        log.warning("batch_lost", environment=lane.environment.digest, events=len(batch), error=str(error))
+            lane.push(self._line(lane, work.call.placement), work, front=True)
+        log.warning("batch_lost", site=site.id, environment=lane.environment.digest, events=len(batch),
+                    error=str(error))  # fmt: skip
         self._pump(lane)
 
-    # -- endpoints -------------------------------------------------------------------------------------
+    # -- what time changes ---------------------------------------------------------------------------------
 
-    async def _open(self, lane: Lane) -> None:
-        environment = lane.environment
-        began = time.monotonic()
-        for attempt in range(1, OPEN_ATTEMPTS + 1):
-            try:
-                endpoint = await self._fabric.open(
-                    environment, lambda error: self._endpoint_lost(lane, error)
-                )
-            except Exception as error:  # whatever it is, nobody shall wait for it for ever
-                log.exception("endpoint_not_opened", environment=environment.digest)
-                if attempt == OPEN_ATTEMPTS:
-                    lane.opening = None
-                    for work in lane.drain():
-                        work.done(work, failure(error, 0.0))
-                continue
-            lane.endpoint, lane.opening = endpoint, None
-            lane.last_used = time.monotonic()
-            log.info("endpoint_opened", environment=environment.digest, seconds=time.monotonic() - began)
-            self._pump(lane)
-            return
-
-    def _endpoint_lost(self, lane: Lane, error: Exception) -> None:
-        log.warning("endpoint_lost", environment=lane.environment.digest, error=str(error))
-        lane.endpoint = None
-        self._pump(lane)
-
-    def _has_room(self) -> bool:
-        """Whether one more endpoint may be opened; closes one that has nothing to do if need be."""
-        open_lanes = [lane for lane in self._lanes.values() if lane.endpoint or lane.opening]
-        if len(open_lanes) < self._max_endpoints:
-            return True
-        idle = [lane for lane in open_lanes if lane.endpoint and lane.idle]
-        if not idle:
-            return False
-        self._spawn(self._close(min(idle, key=lambda lane: lane.last_used)))
-        return True
-
-    def _make_room_for_others(self) -> None:
-        for lane in self._lanes.values():
-            if lane.queues and lane.endpoint is None and lane.opening is None:
-                self._pump(lane)
-                return
-
-    async def _close(self, lane: Lane) -> None:
-        endpoint, lane.endpoint = lane.endpoint, None
-        if endpoint is not None:
-            log.info("endpoint_closed", environment=lane.environment.digest)
-            await endpoint.close()
+    def _make_room_for_others(self, lane: Lane) -> None:
+        """Let lanes go on that wait for an endpoint to be closed."""
+        for other in self._lanes.values():
+            if other is not lane and other.busy and not other.in_flight:
+                self._pump(other)
 
     async def _close_idle(self) -> None:
         while True:
             await asyncio.sleep(min(self._idle_s, 5.0))
-            before = time.monotonic() - self._idle_s
+            await self._opener.close_idle(self._lanes.values(), self._idle_s)
+
+    async def _look_again(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            before = self._clock() - OFFLINE_PATIENCE_S
             for lane in list(self._lanes.values()):
-                if lane.endpoint is not None and lane.idle and lane.last_used < before:
-                    await self._close(lane)
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+                for line in list(lane.busy.values()):
+                    if line.stranded_at is not None and line.stranded_at < before:
+                        self._give_up(lane, line)
+                if lane.busy and len(lane.berths) > 1:
+                    self._pump(lane)
 
 
-def failure(error: Exception, dispatched: float) -> Outcome:
+def _no_site(reasons: dict[str, str]) -> NoSiteError:
+    told = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in reasons.items())
+    return NoSiteError(
+        f"No site can run it. {told}." if told else "There is no site that may run it.",
+        remedy="Choose another endpoint, or ask whoever runs these for help; then submit it again.",
+    )
+
+
+def failure(error: Exception, dispatched: float, site: Site | None = None) -> Outcome:
     """The outcome of a task that no worker answered."""
     remedy = error.remedy if isinstance(error, RegistryError) else ""
     who = error.who if isinstance(error, RegistryError) else "operator"
@@ -336,4 +412,6 @@ def failure(error: Exception, dispatched: float) -> Outcome:
         },
         dispatched=dispatched,
         returned=time.time(),
+        endpoint=site.id if site is not None else "",
+        endpoint_name=site.name if site is not None else "",
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hub_registry.database import Database
 from hub_registry.fabrics.head_start import HeadStart
+from hub_registry.fabrics.interface import Fabric
 from hub_registry.fabrics.local import LocalFabric
 from hub_registry.routing.service import Router
+from hub_registry.routing.sites import Sites
 from hub_registry.servables.service import Catalogue
 from hub_registry.settings import Settings
 from hub_registry.tasks.calls import Calls
@@ -19,7 +21,7 @@ from hub_registry.tasks.storage import SqlLedger
 
 
 class TaskRuntime:
-    """Ledger, router, fabric and the tasks service of one hub.
+    """Ledger, router, fabrics and the tasks service of one hub.
 
     Parameters
     ----------
@@ -35,6 +37,8 @@ class TaskRuntime:
         Directory with the `home_run` package for the workers.
     ahead
         An engine that is under way already.
+    far
+        Fabrics beside the local one; started and closed here.
     """
 
     tasks: Tasks
@@ -49,11 +53,13 @@ class TaskRuntime:
         python_of: Callable[[str], Path],
         runtime_path: Callable[[], Path],
         ahead: HeadStart | None = None,
+        far: Sequence[Fabric] = (),
     ) -> None:
         self._settings = settings
         self._database = database
         self._runtime_path = runtime_path
         self._ahead = ahead
+        self._far = far
         self.calls = Calls(catalogue, python_of, allow_pickle=settings.allow_pickle)
 
     async def start(self) -> None:
@@ -66,10 +72,10 @@ class TaskRuntime:
         )
         self._ledger = SqlLedger(self._database, asyncio.get_running_loop())
         self._ledger.start()
-        runtime_path = await asyncio.to_thread(self._runtime_path)
-        fabric = LocalFabric(settings, runtime_path, self._ahead)
+        sites = Sites([*await self._near(), *self._far])
+        await sites.start()
         self.router = Router(
-            fabric,
+            sites,
             out_dir=str(self.spool.directory),
             inline_bytes=settings.max_inline_bytes,
             idle_s=settings.engine_idle_s,
@@ -83,6 +89,13 @@ class TaskRuntime:
         await self.tasks.start()
         if self._ahead is not None:
             self.router.warm(self._ahead.environment)
+
+    async def _near(self) -> list[Fabric]:
+        """The fabric of this machine, where the hub has it."""
+        if "local" not in self._settings.fabric_names:
+            return []
+        runtime_path = await asyncio.to_thread(self._runtime_path)
+        return [LocalFabric(self._settings, runtime_path, self._ahead)]
 
     def remove_expired(self) -> None:
         """Remove what is no longer kept; blocks."""

@@ -1,0 +1,260 @@
+"""What waits for the workers of one environment, and where they are.
+
+::
+
+    Lane              one environment
+    ├── Line          what may run at the same sites: queues of events, one per call
+    └── Berth         one site: its endpoint for this environment, and what is in flight there
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from hub_registry.fabrics.interface import Endpoint, Site, WorkerEnvironment
+from hub_registry.routing import scoring
+from hub_registry.routing.batch import TARGET_BATCH_S, RunTimes, target_s
+from hub_registry.routing.interface import Call, CallKey, Work
+from hub_registry.routing.scoring import Figures, Learned, Option
+
+#: Workers that a site is believed to have before it was ever open.
+ASSUMED_WORKERS = 1
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A batch on its way.
+
+    Attributes
+    ----------
+    sent_at
+        By the router's clock.
+    at_once
+        Whether a worker was free for it, so that it measures the way and not a queue.
+    opens
+        Whether it is the first one of its endpoint, which may have to prepare something.
+    moved
+        Bytes that went to the site.
+    """
+
+    berth: Berth
+    endpoint: Endpoint
+    batch: list[Work]
+    sent_at: float
+    at_once: bool
+    opens: bool
+    moved: int
+
+
+class Berth:
+    """A site, as the lane of one environment sees it.
+
+    Attributes
+    ----------
+    endpoint
+        None while there is none.
+    opening, opening_since
+        The task that starts one, and since when.
+    flights
+        Batches at the endpoint, oldest first; those of an endpoint that was lost until they are answered.
+    credit
+        How many batches may be in flight.
+    failure
+        Why the last endpoint could not be started; None since one was.
+    strikes
+        Endpoints that failed or were lost since the last answer.
+    avoid_until
+        Until then other sites are tried first, by the router's clock.
+    """
+
+    def __init__(self, site: Site, figures: Figures, run_times: RunTimes) -> None:
+        self.site = site
+        self.figures = figures
+        self.run_times = RunTimes(run_times)
+        self.endpoint: Endpoint | None = None
+        self.opening: asyncio.Task[None] | None = None
+        self.opening_since = 0.0
+        self.flights: dict[Flight, None] = {}
+        self.credit = 0
+        self.workers = ASSUMED_WORKERS
+        self.is_fresh = True
+        self.failure: Exception | None = None
+        self.strikes = 0
+        self.avoid_until = 0.0
+        self.last_used = 0.0
+        self._batch_s = Learned(0.0)
+
+    @property
+    def has_credit(self) -> bool:
+        """Whether a batch can be sent now."""
+        return len(self.flights) < self.credit
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether there is no endpoint, and none on the way."""
+        return self.endpoint is None and self.opening is None
+
+    @property
+    def state(self) -> str:
+        """``open``, ``opening`` or ``closed``."""
+        return "open" if self.endpoint is not None else "opening" if self.opening is not None else "closed"
+
+    def opened(self, endpoint: Endpoint, now: float) -> None:
+        """Take a started endpoint."""
+        self.endpoint, self.opening = endpoint, None
+        self.workers = endpoint.workers
+        self.credit = endpoint.workers + endpoint.prefetch
+        self.failure = None
+        self.is_fresh = True
+        self.last_used = now
+
+    def gone(self) -> Endpoint | None:
+        """Forget the endpoint; it is returned."""
+        endpoint, self.endpoint = self.endpoint, None
+        self.credit = 0
+        return endpoint
+
+    def strike(self, now: float, pause_s: float, most_s: float) -> None:
+        """Note that an endpoint failed: the more in a row, the longer others are tried first."""
+        self.avoid_until = now + min(most_s, pause_s * 2.0**self.strikes)
+        self.strikes += 1
+
+    def target_s(self, now: float) -> float:
+        """For how long a batch shall keep a worker busy here."""
+        if self.figures.is_near:
+            return TARGET_BATCH_S
+        return target_s(self.figures.round_trip_s.value(now))
+
+    def learn(self, flight: Flight, busy_s: float, size: int, now: float) -> None:
+        """Take in what an answer of `size` bytes tells of this site."""
+        self._batch_s.learn(busy_s, now)
+        if flight.at_once and not flight.opens:
+            transit_s = max(0.0, now - flight.sent_at - busy_s)
+            self.figures.learn_transit(transit_s, flight.moved + size, now)
+
+    def option(self, call: Call, size: int, waiting: int, now: float) -> Option:
+        """What this site would do with the next batch of a call.
+
+        Parameters
+        ----------
+        size
+            Bytes of one event.
+        waiting
+            Events of the call that wait.
+        """
+        figures = self.figures
+        in_flight = len(self.flights)
+        round_trip_s = figures.round_trip_s.value(now)
+        event_s = self.run_times.find(call) or 0.0
+        limit = self.run_times.events_per_batch(call, self.target_s(now))
+        events = max(1, min(limit, -(-waiting // max(1, self.workers - in_flight))))
+        overdue_s = self._overdue_s(round_trip_s, now)
+        answer_s = scoring.wait_s(in_flight, self.workers, max(self._batch_s.value(now), overdue_s))
+        answer_s += round_trip_s + figures.move_s(size * events, now) + events * event_s
+        if self.endpoint is None:
+            answer_s += self._opening_s(now)
+        return Option(
+            answer_s,
+            scoring.rate(
+                limit,
+                max(limit * event_s, overdue_s),
+                self.workers,
+                self.credit or 2 * self.workers,
+                round_trip_s,
+            ),
+            self.has_credit,
+            self.is_closed,
+        )
+
+    def _overdue_s(self, round_trip_s: float, now: float) -> float:
+        """For how long the oldest batch has kept a worker busy already."""
+        oldest = next(iter(self.flights), None)
+        return 0.0 if oldest is None else max(0.0, now - oldest.sent_at - round_trip_s)
+
+    def _opening_s(self, now: float) -> float:
+        """What is left of the start of the endpoint, or all of it."""
+        age_s = 0.0 if self.opening is None else now - self.opening_since
+        return scoring.opening_s(self.figures.cold_start_s.value(now), age_s)
+
+
+class Line:
+    """Events of a lane that may run at the same sites, in one queue per call.
+
+    The queues are served in turn, so that one servable's backlog does not hold up another's.
+
+    Attributes
+    ----------
+    berths
+        Those of its sites that can be reached and do not refuse the environment.
+    refusals
+        Why the others are not among them, by site id.
+    stranded_at
+        Since when none of its sites can be reached, by the router's clock; None while one can.
+    """
+
+    def __init__(self, placement: tuple[str, ...]) -> None:
+        self.placement = placement
+        self.berths: list[Berth] = []
+        self.refusals: dict[str, str] = {}
+        self.is_offline = False
+        self.stranded_at: float | None = None
+        self.queues: OrderedDict[CallKey, deque[Work]] = OrderedDict()
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether its only site has no credit, so that one event more changes nothing."""
+        berths = self.berths
+        return len(berths) == 1 and 0 < berths[0].credit <= len(berths[0].flights)
+
+
+class Lane:
+    """What waits for, and runs on, the workers of one environment."""
+
+    def __init__(self, environment: WorkerEnvironment) -> None:
+        self.environment = environment
+        self.berths: dict[str, Berth] = {}
+        self.lines: dict[tuple[str, ...], Line] = {}
+        #: Those with something in their queues; served in turn.
+        self.busy: OrderedDict[tuple[str, ...], Line] = OrderedDict()
+        #: Events in the queues.
+        self.waiting = 0
+        #: What was learned at any site.
+        self.run_times = RunTimes()
+
+    @property
+    def in_flight(self) -> int:
+        """Batches at all sites."""
+        return sum(len(berth.flights) for berth in self.berths.values())
+
+    def push(self, line: Line, work: Work, *, front: bool = False) -> None:
+        """Queue an event behind (or before) those of its call."""
+        key = work.call.key
+        queue = line.queues.get(key)
+        if queue is None:
+            queue = line.queues[key] = deque()
+            self.busy[line.placement] = line
+        self.waiting += 1
+        if front:
+            queue.appendleft(work)
+        else:
+            queue.append(work)
+
+    def served(self, line: Line, key: CallKey, taken: int) -> None:
+        """Note that events of the queue have been taken: the next one is served next."""
+        self.waiting -= taken
+        if line.queues[key]:
+            line.queues.move_to_end(key)
+            return
+        del line.queues[key]
+        if not line.queues:
+            del self.busy[line.placement]
+
+    def drain(self, line: Line) -> list[Work]:
+        """Take everything that waits in a line."""
+        works = [work for queue in line.queues.values() for work in queue]
+        line.queues.clear()
+        self.busy.pop(line.placement, None)
+        self.waiting -= len(works)
+        return works
