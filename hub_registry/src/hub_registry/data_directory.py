@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import ExitStack
 from pathlib import Path
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from hub_registry.errors import ConfigurationError
 from hub_registry.guard import Hold, hold
@@ -14,13 +18,27 @@ from hub_registry.settings import Settings
 MARKS = ("hub.lock", "hub.sqlite")
 
 
-def open_data_directory(settings: Settings) -> Hold:
+class Holds:
+    """The locks of one hub."""
+
+    def __init__(self, locks: ExitStack) -> None:
+        self._locks = locks
+
+    def release(self) -> None:
+        """Let go of them. Idempotent."""
+        self._locks.close()
+
+
+def open_data_directory(settings: Settings) -> Holds:
     """Make the directory where it is missing, close it to other users, and take its lock.
+
+    The lock lets one hub at a time work on the directory, and on a database that is a file: one elsewhere has
+    a lock of its own beside it. Hubs that share a database server have a directory each.
 
     Returns
     -------
-    Hold
-        Release it when the hub has stopped.
+    Holds
+        Release them when the hub has stopped.
 
     Raises
     ------
@@ -31,7 +49,11 @@ def open_data_directory(settings: Settings) -> Hold:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make_private(directory)
-        return hold(settings.lock_file)
+        with ExitStack() as locks:
+            locks.callback(hold(settings.lock_file).release)
+            if (lock_file := _database_lock_file(settings)) is not None:
+                locks.callback(_hold_database(lock_file).release)
+            return Holds(locks.pop_all())
     except BlockingIOError:
         raise ConfigurationError(
             f"Another hub already works on the data directory {directory}{_where(settings.ready_file)}.",
@@ -42,6 +64,35 @@ def open_data_directory(settings: Settings) -> Hold:
             f"The data directory {directory} cannot be used: {error.strerror}.",
             remedy="Give --data-dir a directory that this user can write to, on a disk with space left.",
         ) from error
+
+
+def id_file(settings: Settings) -> Path:
+    """Where the hub that works on the directory writes its id, for the next one to know whom it follows."""
+    return settings.data_dir / "hub.id"
+
+
+def _database_lock_file(settings: Settings) -> Path | None:
+    """The lock of a database file that lies outside the directory."""
+    try:
+        url = make_url(settings.database_url)
+    except ArgumentError:  # told when it is opened
+        return None
+    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
+        return None
+    file = Path(str(url.database)).resolve()
+    if file.parent == settings.data_dir.resolve() or not file.parent.is_dir():
+        return None
+    return file.with_name(f"{file.name}.lock")
+
+
+def _hold_database(lock_file: Path) -> Hold:
+    try:
+        return hold(lock_file)
+    except BlockingIOError:
+        raise ConfigurationError(
+            f"Another hub already works on the database whose lock is {lock_file}.",
+            remedy="Stop that hub, or share a PostgreSQL database: a file takes one hub at a time.",
+        ) from None
 
 
 def _make_private(directory: Path) -> None:

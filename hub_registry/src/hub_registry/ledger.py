@@ -2,19 +2,23 @@
 
 It takes everything that is queued and commits it in one transaction, so the cost of a commit is shared by as
 many tasks as arrived while the previous one was under way. Nothing is confirmed before its commit.
+
+While the database cannot be written, new tasks are refused at once, and final records, which must not be
+lost, are kept and written when it can be. Whoever waits for one of those waits on, unless it takes long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from hub_registry.errors import RegistryError
+from hub_registry.errors import RegistryError, UnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +29,9 @@ PATIENCE_S = 0.02
 RUNNING_PATIENCE_S = 0.1
 #: After an error of the database, in seconds.
 RETRY_S = 1.0
+#: Whoever waits for a final record that cannot be written, because the database is restarted for instance, is
+#: told so after this long, in seconds.
+OUTAGE_S = 60.0
 
 #: Called on the event loop once new tasks are durable: the ids that were in the ledger before, or the error.
 AcceptWritten = Callable[["frozenset[str] | Exception"], None]
@@ -69,6 +76,20 @@ class Writes(Generic[NewT, FinalT]):
     def __bool__(self) -> bool:
         return bool(self.accepts or self.finishes or self.running)
 
+    def halves(self) -> tuple[Writes[NewT, FinalT], Writes[NewT, FinalT]] | None:
+        """The same in two transactions; None where it cannot be divided."""
+        if self.accepts and (self.finishes or self.running):
+            # In this order: a final record may be that of one of the new tasks.
+            return Writes(self.accepts), Writes([], self.finishes, self.running)
+        if self.finishes and self.running:
+            return Writes([], self.finishes), Writes([], [], self.running)
+        if (middle := max(len(self.accepts), len(self.finishes)) // 2) == 0:
+            return None
+        return (
+            Writes(self.accepts[:middle], self.finishes[:middle]),
+            Writes(self.accepts[middle:], self.finishes[middle:]),
+        )
+
 
 @dataclass(frozen=True)
 class Written:
@@ -112,6 +133,9 @@ class Writer(Generic[NewT, FinalT]):
         self._queued: Writes[NewT, FinalT] = Writes()
         self._urgent = False
         self._stopping = False
+        # When writing began to fail; None while it does not.
+        self._failing_since: float | None = None
+        self._recovered: list[Callable[[], None]] = []
         self._running: dict[int, float] = {}
         # Timers on the event loop, so that the thread wakes only when it has to write.
         self._accept_timer: asyncio.TimerHandle | None = None
@@ -126,6 +150,10 @@ class Writer(Generic[NewT, FinalT]):
     def is_running(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
+
+    def on_recovered(self, callback: Callable[[], None]) -> None:
+        """Call back on the event loop when writing has succeeded again after it had failed."""
+        self._recovered.append(callback)
 
     def stop(self) -> None:
         """Write what is queued and end the thread; blocks."""
@@ -195,7 +223,7 @@ class Writer(Generic[NewT, FinalT]):
                 writes, self._queued = self._queued, Writes()
                 self._urgent = False
                 stopping = self._stopping
-            if writes:
+            if writes or (self._failing_since is not None and not stopping):
                 self._write(writes)
             elif stopping:
                 return
@@ -210,6 +238,16 @@ class Writer(Generic[NewT, FinalT]):
         except RegistryError as error:
             self._not_written(writes, error)
             return
+        except Exception as error:  # whatever it is, the thread has to go on
+            log.exception("ledger_failed")
+            if (halves := writes.halves()) is not None:
+                # Something in it cannot be written: the rest shall not be lost with it.
+                for half in halves:
+                    self._write(half)
+            else:
+                self._not_written(writes, UnavailableError(f"The ledger failed: {error}."))
+            return
+        recovered, self._failing_since = self._failing_since is not None, None
 
         def confirm() -> None:
             for group, accept_written in writes.accepts:
@@ -217,21 +255,27 @@ class Writer(Generic[NewT, FinalT]):
                 accept_written(known.intersection(task.id for task in group) if known else known)
             for record, finish_written in writes.finishes:
                 finish_written(record.seq not in written.late)
+            if recovered:
+                log.info("ledger_written_again")
+                for callback in self._recovered:
+                    callback()
 
         self._on_loop(confirm)
 
     def _not_written(self, writes: Writes[NewT, FinalT], error: RegistryError) -> None:
-        """Refuse the new tasks; keep the final records, which must not be lost, for another try.
-
-        Whoever waits for one of them is told at once; it is written all the same when there is room again.
-        """
+        """Refuse the new tasks; keep the final records for another try."""
         refused, kept = writes.accepts, writes.finishes
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
+        outage_s = time.monotonic() - self._failing_since
         log.error("ledger_not_written", error=str(error), refused=len(refused), kept=len(kept))
+        # A full disk may stay full; a server that is restarted comes back.
+        told = kept if not error.transient or outage_s > OUTAGE_S else []
 
         def confirm() -> None:
             for _, accept_written in refused:
                 accept_written(error)
-            for _, finish_written in kept:
+            for _, finish_written in told:
                 finish_written(error)
 
         self._on_loop(confirm)

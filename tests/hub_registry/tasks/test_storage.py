@@ -118,7 +118,7 @@ async def test_a_full_disk_refuses_new_tasks_and_keeps_final_records_for_later(b
     event.listen(bench.database.engine, "connect", limit)
     bench.database.close()
     big = NewTask(**{n: getattr(new_task(2), n) for n in NewTask.__slots__} | {"input": b"x" * 100_000})
-    with pytest.raises(StorageFullError, match="no room"):
+    with pytest.raises(StorageFullError, match="no space left"):
         await accept(bench, big)
     assert bench.ledger.find(big.id) is None
 

@@ -1,7 +1,8 @@
 """Tasks that wait in the ledger and not in memory.
 
 A million queued tasks are a million rows, of which the hub holds the next few thousand. The rest is read when
-there is room, in the order of acceptance; so is what an earlier process of this hub left behind.
+there is room, in the order of acceptance; so is what an earlier process of this hub left behind, or another
+hub that has died.
 """
 
 from __future__ import annotations
@@ -53,22 +54,32 @@ class Backlog:
         self._read_to: dict[str, int] = {}
         self._last: dict[str, int] = {}
         self._refilling: dict[str, asyncio.Task[None]] = {}
+        self._paused = False
+        # Tasks that ended while more were read: they may have been read as unfinished.
+        self._ended: set[str] = set()
 
     def must_wait(self, environment: str) -> bool:
         """Whether a new task of the environment has to stay in the ledger, behind others."""
-        return environment in self._read_to or self._router.waiting(environment) >= HIGH_WATER
+        return self._paused or environment in self._read_to or self._router.waiting(environment) >= HIGH_WATER
 
     def note(self, environment: str, seq: int) -> None:
-        """Say that the task with this number is in the ledger and not in memory; 0: all of them may be."""
-        self._read_to.setdefault(environment, max(0, seq - 1))
+        """Say that tasks from this number on may be in the ledger and not in memory."""
+        before = max(0, seq - 1)
+        self._read_to[environment] = min(before, self._read_to.get(environment, before))
         self._last[environment] = max(seq, self._last.get(environment, 0))
         self.refill(environment)
+
+    def ended(self, task_id: str) -> None:
+        """Say that a task needs not to be run any more."""
+        if self._refilling:
+            self._ended.add(task_id)
 
     def refill(self, environment: str) -> None:
         """Read more if there is more, and room for it."""
         if (
             environment in self._read_to
             and environment not in self._refilling
+            and not self._paused
             and self._router.waiting(environment) < LOW_WATER
         ):
             task = asyncio.create_task(self._read(environment))
@@ -77,6 +88,8 @@ class Backlog:
 
     def _refilled(self, environment: str, ended: asyncio.Task[None]) -> None:
         self._refilling.pop(environment, None)
+        if not self._refilling:
+            self._ended.clear()
         if ended.cancelled():
             return
         if error := ended.exception():
@@ -87,11 +100,18 @@ class Backlog:
             self.refill(environment)
 
     async def _read(self, environment: str) -> None:
-        while environment in self._read_to and self._router.waiting(environment) < LOW_WATER:
+        while (
+            environment in self._read_to
+            and not self._paused
+            and self._router.waiting(environment) < LOW_WATER
+        ):
             after, last = self._read_to[environment], self._last[environment]
             page = await asyncio.to_thread(self._load, environment, after)
             for task, call in page:
-                self._resume(task, call)
+                if task.id not in self._ended:
+                    self._resume(task, call)
+            if self._read_to.get(environment) != after:  # earlier ones were noted while we read
+                continue
             if page:
                 self._read_to[environment] = page[-1][0].seq
             elif self._last[environment] == last:  # nothing was noted while we read
@@ -105,6 +125,16 @@ class Backlog:
             if key not in calls:
                 calls[key] = self._call_of(task)
         return [(task, calls[task.digest, task.method]) for task in page]
+
+    def pause(self) -> None:
+        """Read no more until `resume`."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on."""
+        self._paused = False
+        for environment in list(self._read_to):
+            self.refill(environment)
 
     async def stop(self) -> None:
         """Read no more."""

@@ -2,13 +2,14 @@
 
 A group is a UUID that a client gives to tasks it submits. A subscriber gets the group's final records in the
 order in which they were recorded, from any point on: first those in the ledger, then each as it is recorded.
+Where other hubs may record results too, only the ledger knows the order, and each is read from there.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
 from hub_registry.tasks.interface import Ledger, StoredTask
 
@@ -34,12 +35,21 @@ class Groups:
     def publish(self, task: StoredTask) -> None:
         """Tell the group's subscribers of a final record."""
         for subscriber in self._subscribers.get(task.group_id or "", ()):
-            if len(subscriber.fresh) >= MAX_BACKLOG:
+            if self._ledger.numbers_records:
+                subscriber.fell_behind = True
+            elif len(subscriber.fresh) >= MAX_BACKLOG:
                 subscriber.fresh.clear()
                 subscriber.fell_behind = True
             if not subscriber.fell_behind:
                 subscriber.fresh.append(task)
             subscriber.wake.set()
+
+    def wake(self, group_ids: Iterable[str] | None) -> None:
+        """Let the subscribers of groups, of all with None, read from the ledger."""
+        for group_id in self._subscribers if group_ids is None else group_ids:
+            for subscriber in self._subscribers.get(group_id, ()):
+                subscriber.fell_behind = True
+                subscriber.wake.set()
 
     async def results(
         self, group_id: str, *, after: int, idle_s: float
@@ -63,6 +73,8 @@ class Groups:
                         after = news[-1].result_seq or after
                     if news or not fresh:
                         yield news
+                    if not fresh and self._ledger.numbers_records:
+                        break  # in case that another hub's word was missed
         finally:
             self._subscribers[group_id].discard(subscriber)
             if not self._subscribers[group_id]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -36,6 +36,8 @@ class NewTask:
         Its place in the order of acceptance; larger than that of every task before it.
     input, input_path
         The event, by value or as a file.
+    endpoint
+        The endpoint that the caller asked for, or None for whichever suits best.
     """
 
     seq: int
@@ -51,6 +53,7 @@ class NewTask:
     input: bytes | None
     input_path: str | None
     submitted_at: float
+    endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class FinalRecord:
 
     Attributes
     ----------
+    result_seq
+        Its place in the order of recording; see `Ledger.numbers_records`.
     timings
         Moments and stages; see `hub_registry.tasks.timings`.
     result, result_path
@@ -80,7 +85,13 @@ class FinalRecord:
 
 @dataclass(frozen=True, slots=True)
 class StoredTask:
-    """A row of the ledger."""
+    """A row of the ledger.
+
+    Attributes
+    ----------
+    owner
+        The hub that has to run it, see `hub_registry.hubs.interface.HubRecord.number`.
+    """
 
     seq: int
     id: str
@@ -104,10 +115,38 @@ class StoredTask:
     result_seq: int | None
     timings: Mapping[str, Any] = field(default_factory=dict)
     expires_at: float | None = None
+    owner: int = 0
+    endpoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Those of some tasks that have ended, without their inputs, and those that are not in the ledger."""
+
+    tasks: Sequence[StoredTask]
+    unknown: Sequence[str]
 
 
 class Ledger(Protocol):
-    """Keeps tasks. Writes are queued, committed together, and then confirmed; reads block."""
+    """Keeps the tasks of the hubs on one database; each hub runs its own.
+
+    Writes are queued, committed together, and then confirmed. Reads block; all raise `UnavailableError` where
+    the database does not answer.
+    """
+
+    @property
+    def numbers_records(self) -> bool:
+        """Whether the ledger numbers final records itself as it writes them: several hubs may do so at once.
+
+        Otherwise their own `result_seq` is kept.
+        """
+
+    def on_recovered(self, callback: Callable[[], None]) -> None:
+        """Call back on the event loop when the ledger can be written again.
+
+        What could not be written before that, and was refused, may be in it all the same: a connection can
+        break between a commit and the word that it was done.
+        """
 
     def accept(self, new: Sequence[NewTask], written: AcceptWritten, *, urgent: bool) -> None:
         """Queue new tasks; `written` gets the ids that were in the ledger before, or the error.
@@ -128,13 +167,33 @@ class Ledger(Protocol):
         """No `seq`, and no `result_seq` of the latest tasks, is higher; 0 in an empty ledger."""
 
     def unfinished_environments(self) -> list[str]:
-        """Digests of environments that have tasks to run."""
+        """Digests of environments that have tasks for this hub to run."""
 
     def unfinished(self, environment: str, *, after: int, limit: int) -> list[StoredTask]:
-        """Tasks to run, in order of acceptance, of one environment."""
+        """Tasks for this hub to run, in order of acceptance, of one environment."""
+
+    def adopt(self) -> dict[str, int]:
+        """Make the unfinished tasks of hubs that are not there any more this one's.
+
+        Of several hubs that do this at once, each gets other tasks.
+
+        Returns
+        -------
+        dict
+            The lowest number among them, by environment.
+        """
+
+    def owned(self, task_ids: Sequence[str]) -> set[str]:
+        """Those of the tasks that have not ended and are this hub's to run."""
+
+    def ended(self, task_ids: Sequence[str]) -> Ended:
+        """Those of the tasks that have ended."""
+
+    def unknown(self, task_ids: Sequence[str]) -> list[str]:
+        """Those of the tasks that are not in the ledger."""
 
     def results(self, group_id: str, *, after: int, limit: int) -> list[StoredTask]:
-        """Final tasks of a group in the order in which they were recorded."""
+        """Final tasks of a group, without inputs, in the order in which they were recorded."""
 
     def page(
         self, *, user_id: str | None, state: TaskState | None, servable: str | None, before: int, limit: int
@@ -142,4 +201,4 @@ class Ledger(Protocol):
         """Newest first, without inputs and results."""
 
     def remove_expired(self, now: float, limit: int) -> list[StoredTask]:
-        """Remove tasks whose results are no longer kept, and return them."""
+        """Remove tasks whose results are no longer kept, and return them; none while another hub does it."""

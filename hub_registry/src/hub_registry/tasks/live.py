@@ -21,6 +21,10 @@ class Submission:
         The event, by value or as a file of the spool.
     received
         When the request arrived, in seconds since the epoch.
+    endpoint
+        The endpoint that the caller asked for, or None for whichever suits best.
+    is_new
+        Whether the id was made for this request, so that no task can have it yet.
     """
 
     id: str
@@ -33,16 +37,32 @@ class Submission:
     path: str | None
     is_json: bool
     received: float
+    endpoint: str | None = None
+    is_new: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class LiveTask:
-    """What this process knows of a task that has not ended."""
+    """What this process knows of a task that has not ended.
+
+    Attributes
+    ----------
+    work
+        What the router has of it; None while it waits in the ledger.
+    held
+        What it runs, where it waits here and not in the ledger: for the word that it is this hub's to run.
+    attempts
+        How often it had been sent before it was held.
+    accepted
+        When it was durable, in seconds since the epoch; 0 before.
+    """
 
     new: NewTask
     received: float
     queued: float
     work: Work | None = None
+    held: Call | None = None
+    attempts: int = 0
     accepted: float = 0.0
     ended: asyncio.Future[StoredTask] | None = None
 
@@ -79,4 +99,5 @@ def stored_task(new: NewTask, record: FinalRecord) -> StoredTask:
         result_seq=record.result_seq,
         timings=record.timings,
         expires_at=record.expires_at,
+        endpoint=new.endpoint,
     )

@@ -4,12 +4,14 @@ A task is accepted when its row is committed. A caller who waits for the answer 
 answered when the result is committed; the row of such a task is written while the task is on its way.
 Whoever records first wins: a second result for a task, from a retry or from an endpoint that was thought
 lost, is dropped.
+
+Where several hubs share the ledger, each runs the tasks that it has accepted, and anybody may ask any of
+them; `hub_registry.tasks.neighbours` says what else that takes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
@@ -17,15 +19,24 @@ from typing import Any
 import structlog
 
 from hub_registry.accounts.interface import Principal
-from hub_registry.errors import ConcealedError, ConflictError, NotFoundError, RegistryError
+from hub_registry.errors import (
+    ConcealedError,
+    ConflictError,
+    NotFoundError,
+    RegistryError,
+    StorageFullError,
+)
+from hub_registry.hubs.interface import ALONE, Membership
 from hub_registry.routing.interface import Call, Outcome, Work
 from hub_registry.routing.service import Router, failure
 from hub_registry.tasks import timings
+from hub_registry.tasks.awaited import Awaited
 from hub_registry.tasks.backlog import Backlog
 from hub_registry.tasks.groups import Groups
 from hub_registry.tasks.interface import FinalRecord, Ledger, NewTask, StoredTask, TaskState
 from hub_registry.tasks.live import LiveTask, Submission, stored_task
-from hub_registry.tasks.spool import Spool
+from hub_registry.tasks.numbers import Numbers
+from hub_registry.tasks.spool import ABANDONED_S, Spool
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +70,8 @@ class Tasks:
         The call of a stored task; raises `RegistryError` where the servable or its environment is gone.
     result_ttl_s
         Seconds for which a result is kept.
+    hub
+        This hub among those that share the ledger.
     """
 
     def __init__(
@@ -69,24 +82,33 @@ class Tasks:
         call_of: Callable[[StoredTask], Call],
         *,
         result_ttl_s: float,
+        hub: Membership = ALONE,
     ) -> None:
         self._ledger = ledger
         self._router = router
         self._spool = spool
         self._call_of = call_of
         self._result_ttl_s = result_ttl_s
+        self._hub = hub
         self._live: dict[str, LiveTask] = {}
-        # Microseconds since the epoch, so that the order goes on across restarts.
-        self._seqs = itertools.count(time.time_ns() // 1000)
+        self._numbers = Numbers(hub)
+        # Whether tasks are held back, because other hubs may take this one for dead.
+        self._paused = False
+        self._next_sweep = 0.0
         self._background: set[asyncio.Task[None]] = set()
         self.groups = Groups(ledger)
+        self.awaited = Awaited(ledger)
         self.backlog = Backlog(ledger, router, self._find_call, self._resume)
 
     async def start(self) -> None:
         """Take up what an earlier process of this hub left unfinished."""
-        # The clock may have been set back since.
-        highest = await asyncio.to_thread(self._ledger.highest_number)
-        self._seqs = itertools.count(max(next(self._seqs), highest + 1))
+        self._numbers.go_beyond(await asyncio.to_thread(self._ledger.highest_number))
+        await self._take_stock()
+        # A task that was refused because of an error may be in the ledger all the same.
+        self._ledger.on_recovered(lambda: self._spawn(self._take_stock()))
+
+    async def _take_stock(self) -> None:
+        """Find all that the ledger has for this hub to run."""
         for environment in await asyncio.to_thread(self._ledger.unfinished_environments):
             self.backlog.note(environment, 0)
 
@@ -96,6 +118,7 @@ class Tasks:
         for task in list(self._background):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self.awaited.stop()
         for live in self._live.values():
             if live.ended is not None:
                 live.ended.cancel()
@@ -149,7 +172,7 @@ class Tasks:
             elif before:
                 self._spawn(self._join(submission, ended))
 
-        self._ledger.accept([live.new], written, urgent=False)
+        self._ledger.accept([live.new], written, urgent=live.held is not None)
         return ended
 
     def _admit(self, submission: Submission) -> LiveTask:
@@ -157,7 +180,7 @@ class Tasks:
         call = submission.call
         now = time.time()
         new = NewTask(
-            seq=next(self._seqs),
+            seq=self._numbers.next(),
             id=submission.id,
             user_id=submission.user_id,
             group_id=submission.group_id,
@@ -170,16 +193,25 @@ class Tasks:
             input=submission.data,
             input_path=submission.path,
             submitted_at=now,
+            endpoint=submission.endpoint,
         )
         live = LiveTask(new, received=submission.received, queued=now)
         self._live[new.id] = live
         if not self.backlog.must_wait(new.environment):
-            self._dispatch(live, call)
+            if self._hub.has_others and not submission.is_new:
+                live.held = call  # another hub may have it already: only the ledger can tell
+            else:
+                self._dispatch(live, call)
         return live
 
     def _dispatch(self, live: LiveTask, call: Call) -> None:
+        live.held = call
+        if self._paused:
+            return
         new = live.new
+        live.held = None
         live.work = Work(new.id, call, new.input, new.input_path, new.is_json, self._outcome)
+        live.work.attempts = live.attempts
         self._router.submit(live.work)
 
     def _accepted(self, lives: list[LiveTask], before: frozenset[str] | Exception) -> None:
@@ -187,10 +219,15 @@ class Tasks:
         now = time.time()
         for live in lives:
             live.accepted = now
-            if isinstance(before, Exception) or live.new.id in before:
+            if isinstance(before, Exception):
                 self._drop(live)
-                if isinstance(before, Exception):
+                if isinstance(before, StorageFullError):  # else it may have been written all the same
                     self._spool.remove(live.new.id)
+            elif live.new.id in before:
+                self._drop(live)
+                live.ended = None  # whoever asked is answered with the record of the task of before
+            elif live.held is not None:
+                self._dispatch(live, live.held)
             elif live.work is None:
                 self.backlog.note(live.new.environment, live.new.seq)
                 if live.ended is None:  # nobody waits: the row is all that is needed
@@ -204,9 +241,10 @@ class Tasks:
                 raise NotFoundError(f"Task {submission.id} has expired.", remedy="Use a new id.")
             _check_same(stored, submission)
             if not stored.state.is_final:
-                stored = await _ended(await self._take_up(stored))
-            if not ended.done():
-                ended.set_result(stored)
+                ending = await self._end_of(stored, None)
+                assert ending is not None, "nobody waits for ever in vain"
+                stored = ending
+            _answer(ended, stored)
         except RegistryError as error:
             _fail(ended, error)
 
@@ -215,6 +253,18 @@ class Tasks:
             return self._call_of(stored)
         except RegistryError as error:
             return error
+
+    async def _end_of(self, stored: StoredTask, timeout_s: float | None) -> StoredTask | None:
+        """The final record of a task that is unfinished in the ledger, or None after `timeout_s` seconds."""
+        known = self._live.get(stored.id)
+        if stored.owner != self._hub.number if known is None else not known.accepted:
+            # Another hub's; or this hub's, and somebody has just sent it here again.
+            return await self.awaited.wait(stored.id, timeout_s)
+        live = await self._take_up(stored)
+        try:
+            return await asyncio.wait_for(asyncio.shield(_ended(live)), timeout_s)
+        except asyncio.TimeoutError:
+            return None
 
     async def _take_up(self, stored: StoredTask) -> LiveTask:
         """A live task for one in the ledger, out of turn: somebody asks for it."""
@@ -226,11 +276,8 @@ class Tasks:
         """Run a task that the ledger has and this process does not."""
         live = self._live.get(stored.id)
         if live is None:
-            new = NewTask(**{name: getattr(stored, name) for name in NewTask.__slots__})
-            live = self._live[stored.id] = LiveTask(
-                new, received=stored.submitted_at, queued=stored.submitted_at, accepted=stored.submitted_at
-            )
-        if live.work is not None:
+            live = self._live[stored.id] = _live_again(stored)
+        if live.work is not None or live.held is not None:
             return
         if isinstance(call, RegistryError):
             self._finish(live, failure(call, 0.0), attempts=stored.attempts)
@@ -248,6 +295,45 @@ class Tasks:
             del self._live[live.new.id]
         if live.work is not None:
             live.work.cancelled = True
+        self.backlog.ended(live.new.id)
+
+    # -- beside other hubs ---------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Send no more tasks to workers: other hubs may take this one for dead, and run them."""
+        self._paused = True
+        self.backlog.pause()
+        for live in self._live.values():
+            work = live.work
+            if work is not None and not work.dispatched and not work.cancelled:
+                work.cancelled = True
+                live.held, live.attempts, live.work = work.call, work.attempts, None
+
+    def resume(self) -> None:
+        """Go on with what is still this hub's to run."""
+        self._paused = False
+        for live in list(self._live.values()):
+            if live.held is not None and live.accepted:
+                self._dispatch(live, live.held)
+        self.backlog.resume()
+
+    async def let_go(self) -> None:
+        """Drop the tasks that another hub has made its own; whoever waits here for one waits on."""
+        accepted = [live for live in self._live.values() if live.accepted]
+        mine = await asyncio.to_thread(self._ledger.owned, [live.new.id for live in accepted])
+        self._drop_recorded([live for live in accepted if live.new.id not in mine])
+
+    def recorded_elsewhere(self, task_ids: Sequence[str]) -> None:
+        """Another hub has written the final records of these tasks, which are this hub's to run."""
+        known = [live for task_id in task_ids if (live := self._live.get(task_id)) is not None]
+        self._drop_recorded([live for live in known if live.accepted])
+
+    def _drop_recorded(self, lives: list[LiveTask]) -> None:
+        for live in lives:
+            if self._live.get(live.new.id) is live:
+                self._drop(live)
+                if live.ended is not None:
+                    self._spawn(self._answer_recorded(live.new.id, live.ended))
 
     # -- ending --------------------------------------------------------------------------------------------
 
@@ -285,7 +371,7 @@ class Tasks:
             result_path=result_path,
             error=outcome.error,
             finished_at=now,
-            result_seq=next(self._seqs),
+            result_seq=self._numbers.next(),
             timings=timings.collect(
                 outcome, received=live.received, queued=live.queued, accepted=live.accepted, recorded=now
             ),
@@ -296,25 +382,26 @@ class Tasks:
             if isinstance(first, Exception):
                 _fail(live.ended, first)
                 return
-            mine = self._live.get(new.id) is live
-            if mine:
+            if self._live.get(new.id) is live:
                 del self._live[new.id]
+                self.backlog.ended(new.id)
             if first:
                 stored = stored_task(new, record)
                 self.groups.publish(stored)
+                self.awaited.tell(stored)
                 _answer(live.ended, stored)
-            elif mine and live.ended is not None:
-                # Else the id was known from before, and `_join` answers with that task's record.
+            elif live.ended is not None and not live.ended.done():
                 self._spawn(self._answer_recorded(new.id, live.ended))
 
         self._ledger.finish(record, written)
 
     async def _answer_recorded(self, task_id: str, ended: asyncio.Future[StoredTask]) -> None:
-        stored = await asyncio.to_thread(self._ledger.find, task_id)
-        if stored is None:
-            _fail(ended, NotFoundError(f"Task {task_id} has expired.", remedy="Submit it again."))
-        else:
+        try:
+            stored = await self.awaited.wait(task_id, None)
+            assert stored is not None, "nobody waits for ever in vain"
             _answer(ended, stored)
+        except RegistryError as error:
+            _fail(ended, error)
 
     # -- asking --------------------------------------------------------------------------------------------
 
@@ -395,12 +482,7 @@ class Tasks:
             stored, state, live = await self._find(task_id, principal)
             if state.is_final:
                 return stored
-            if live is None:
-                live = await self._take_up(stored)
-        try:
-            return await asyncio.wait_for(asyncio.shield(_ended(live)), timeout_s)
-        except asyncio.TimeoutError:
-            return None
+        return await self._end_of(stored, timeout_s)
 
     async def cancel(self, task_id: str, principal: Principal) -> None:
         """End a task without a result. A servable that is already running is not interrupted.
@@ -412,7 +494,10 @@ class Tasks:
         """
         stored, state, _ = await self._find(task_id, principal)
         if not state.is_final:
-            live = await self._take_up(stored)
+            if stored.id in self._live or stored.owner == self._hub.number:
+                live = await self._take_up(stored)
+            else:
+                live = _live_again(stored)  # the hub that runs it drops it when it hears of the record
             attempts = 0
             if live.work is not None:
                 attempts = live.work.attempts
@@ -433,11 +518,21 @@ class Tasks:
             for task in removed:
                 if task.input_path is not None or task.result_path is not None:
                     self._spool.remove(task.id)
+        if time.monotonic() >= self._next_sweep:
+            self._next_sweep = time.monotonic() + ABANDONED_S
+            for task_id in self._ledger.unknown(self._spool.abandoned()):
+                self._spool.remove(task_id)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+
+def _live_again(stored: StoredTask) -> LiveTask:
+    new = NewTask(**{name: getattr(stored, name) for name in NewTask.__slots__})
+    at = stored.submitted_at
+    return LiveTask(new, received=at, queued=at, accepted=at)
 
 
 def _ended(live: LiveTask) -> asyncio.Future[StoredTask]:

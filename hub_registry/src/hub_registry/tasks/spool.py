@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,12 +16,15 @@ from pathlib import Path
 from hub_registry.errors import StorageFullError, TooLargeError
 
 INPUT_SUFFIX = ".in"
+PARTIAL_SUFFIX = ".tmp"
 #: Given by `home_run.worker`.
 RESULT_SUFFIX = ".out"
+#: A file that has not been written to for this long, in seconds, and that no task knows, is nobody's.
+ABANDONED_S = 3600.0
 
 
 class Spool:
-    """A directory of inputs and results, named by task.
+    """A directory of inputs and results, named by task. Hubs on one database share it.
 
     Parameters
     ----------
@@ -37,8 +41,6 @@ class Spool:
         self.inline_bytes = inline_bytes
         self._max_bytes = max_bytes
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for unfinished in directory.glob("*.tmp"):
-            unfinished.unlink(missing_ok=True)
 
     async def receive(self, task_id: str, chunks: AsyncIterator[bytes]) -> tuple[bytes | None, str | None]:
         """Take a request's body: in memory when small, else in a file.
@@ -66,7 +68,7 @@ class Spool:
 
     async def _receive_file(self, task_id: str, head: bytes, chunks: AsyncIterator[bytes]) -> str:
         path = self.directory / f"{task_id}{INPUT_SUFFIX}"
-        partial = self.directory / f"{task_id}.{uuid.uuid4().hex}.tmp"
+        partial = self.directory / f"{task_id}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}"
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             size = _write(descriptor, head)
@@ -90,6 +92,26 @@ class Spool:
     def result_path(self, task_id: str) -> str:
         """Where the worker has to put a large result of the task."""
         return str(self.directory / f"{task_id}{RESULT_SUFFIX}")
+
+    def abandoned(self) -> list[str]:
+        """Tasks with files that have not been written to for a while; blocks.
+
+        Such a file is what is left of a request that was broken off, when no task has that id. Parts of
+        inputs whose hub was killed are removed here.
+        """
+        before = time.time() - ABANDONED_S
+        found: set[str] = set()
+        for entry in os.scandir(self.directory):
+            try:
+                if entry.stat(follow_symlinks=False).st_mtime >= before:
+                    continue
+                if entry.name.endswith(PARTIAL_SUFFIX):
+                    Path(entry.path).unlink()
+                elif entry.name.endswith((INPUT_SUFFIX, RESULT_SUFFIX)):
+                    found.add(entry.name.rpartition(".")[0])
+            except FileNotFoundError:  # another hub was quicker
+                continue
+        return sorted(found)
 
     def remove(self, task_id: str) -> None:
         """Remove what is kept for a task. Idempotent."""

@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Row, Select, delete, func, literal_column, select, text, update
 
 from hub_registry.database import Database
-from hub_registry.errors import RegistryError, StorageFullError, UnavailableError
+from hub_registry.hubs.interface import ALONE, Membership
+from hub_registry.hubs.storage import is_known
 from hub_registry.ledger import Writer, Written
-from hub_registry.tasks import timings
-from hub_registry.tasks.interface import FinalRecord, NewTask, StoredTask, TaskState
-from hub_registry.tasks.tables import tasks
+from hub_registry.tasks import commits, messages, timings
+from hub_registry.tasks.interface import Ended, FinalRecord, NewTask, StoredTask, TaskState
+from hub_registry.tasks.tables import LEDGER_LOCK, tasks
 
 #: How many rows `highest_number` looks at: there is no index on the order of recording alone.
 LATEST = 10_000
+#: Tasks adopted in one transaction.
+ADOPT_PAGE = 5_000
+#: Key of PostgreSQL's advisory lock of the hub that removes what has expired.
+SWEEP_LOCK = 0x646C687566
 
 _FIELDS = [field.name for field in fields(StoredTask)]
 _COLUMNS = [tasks.c[name] for name in _FIELDS]
-_NEW_FIELDS = [field.name for field in fields(NewTask)]
-_FINAL_FIELDS = [field.name for field in fields(FinalRecord) if field.name not in ("seq", "id")]
-
-_FINISH = (
-    update(tasks)
-    .where(tasks.c.seq == bindparam("b_seq"), tasks.c.state < int(TaskState.succeeded))
-    .values({name: bindparam(f"b_{name}") for name in _FINAL_FIELDS})
-)
-_RUNNING = (
-    update(tasks)
-    .where(tasks.c.seq == bindparam("b_seq"), tasks.c.state < int(TaskState.running))
-    .values(state=int(TaskState.running))
-)
+_WITHOUT_INPUT = [column for column in _COLUMNS if column.name != "input"]
+_LIGHT = [column for column in _COLUMNS if column.name not in ("input", "result")]
+#: As it is written in the index, which a parameter would keep from being used.
+_UNFINISHED = tasks.c.state < literal_column(str(int(TaskState.succeeded)))
+_FINAL = tasks.c.state >= literal_column(str(int(TaskState.succeeded)))
 
 
 class SqlLedger:
@@ -48,19 +43,26 @@ class SqlLedger:
         Where the rows are.
     loop
         Where confirmations are called.
+    hub
+        Whose tasks are accepted here and run here.
     """
 
-    def __init__(self, database: Database, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, database: Database, loop: asyncio.AbstractEventLoop, hub: Membership = ALONE) -> None:
         self._database = database
-        # Both dialects have the clause, and SQLAlchemy's common insert has not.
-        dialect = importlib.import_module(f"sqlalchemy.dialects.{database.engine.dialect.name}")
-        self._insert = dialect.insert(tasks).on_conflict_do_nothing(index_elements=[tasks.c.id])
+        self._hub = hub
+        self.numbers_records = not database.is_sqlite
+        self._commits: commits.Commits = commits.commit
+        if not database.is_sqlite:
+            from hub_registry.tasks import commits_postgres
+
+            self._commits = commits_postgres.commit
         self._writer: Writer[NewTask, FinalRecord] = Writer(self._commit, loop)
         self.start = self._writer.start
         self.stop = self._writer.stop
         self.accept = self._writer.accept
         self.finish = self._writer.finish
         self.mark_running = self._writer.mark_running
+        self.on_recovered = self._writer.on_recovered
 
     @property
     def is_running(self) -> bool:
@@ -77,43 +79,56 @@ class SqlLedger:
         Raises
         ------
         StorageFullError, UnavailableError
-            Nothing was written.
+            Nothing was written, as far as is known.
         """
-        final = {record.seq: record for record in records}
-        # A task that has ended before it was written is one row, written once.
-        ended = [_new_row(task) | _final_row(final.pop(task.seq)) for task in new if task.seq in final]
-        fresh = [_new_row(task) for task in new if task.seq not in {row["seq"] for row in ended}]
-        try:
-            with self._database.write() as connection:
-                known: set[str] = set()
-                for rows in (ended, fresh):
-                    if rows and connection.execute(self._insert, rows).rowcount != len(rows):
-                        known |= _known(connection, rows)
-                late = self._update(connection, list(final.values()))
-                if running:
-                    connection.execute(_RUNNING, [{"b_seq": seq} for seq in running])
-        except DBAPIError as error:
-            raise _explain(error) from error
-        return Written(frozenset(known), late | {row["seq"] for row in ended if row["id"] in known})
+        with self._database.write(exclusive=False) as connection:
+            done = self._commits(connection, self._hub.number, new, records, running)
+            if done.ended and self._hub.has_others:
+                self._hub.publish(connection, messages.TOPIC, messages.ended(done.ended, done.taken))
+        return Written(done.known, done.late)
 
-    def _update(self, connection: Connection, records: list[FinalRecord]) -> frozenset[int]:
-        """Write final records; the sequence numbers of those that came second."""
-        if not records:
-            return frozenset()
-        rows = [{f"b_{name}": value for name, value in _final_row(record).items()} for record in records]
-        if connection.execute(_FINISH, rows).rowcount == len(rows):
-            return frozenset()
-        query = select(tasks.c.seq, tasks.c.result_seq).where(tasks.c.seq.in_([r.seq for r in records]))
-        stored = {row.seq: row.result_seq for row in connection.execute(query)}
-        return frozenset(record.seq for record in records if stored.get(record.seq) != record.result_seq)
+    def adopt(self) -> dict[str, int]:
+        """See `Ledger.adopt`."""
+        lowest: dict[str, int] = {}
+        owner = -1
+        while (next_owner := self._next_owner(owner)) is not None:
+            owner = next_owner
+            while owner != self._hub.number and (page := self._adopt_from(owner)):
+                for row in page:
+                    lowest[row.environment] = min(row.seq, lowest.get(row.environment, row.seq))
+        return lowest
 
-    # -- reading ------------------------------------------------------------------------------------------
+    def _next_owner(self, after: int) -> int | None:
+        # One probe of the index for each owner, of whom there are few, and not a walk over all that waits.
+        query = select(tasks.c.owner).where(_UNFINISHED, tasks.c.owner > after)
+        with self._database.read() as connection:
+            return connection.scalar(query.order_by(tasks.c.owner).limit(1))
+
+    def _adopt_from(self, owner: int) -> Sequence[Row[Any]]:
+        """Take over some of the tasks of a hub that is not there any more."""
+        page = select(tasks.c.seq).where(_UNFINISHED, tasks.c.owner == owner).limit(ADOPT_PAGE)
+        change = (
+            update(tasks)
+            .where(tasks.c.seq.in_(page), _UNFINISHED, tasks.c.owner == owner)
+            .values(owner=self._hub.number)
+            .returning(tasks.c.environment, tasks.c.seq)
+        )
+        with self._database.write(exclusive=False) as connection:
+            self._lock(connection, LEDGER_LOCK)
+            if is_known(connection, owner):
+                return ()
+            return connection.execute(change).all()
+
+    def _lock(self, connection: Connection, key: int) -> None:
+        if not self._database.is_sqlite:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({key})"))
+
+    # -- reading -------------------------------------------------------------------------------------------
 
     def find(self, task_id: str) -> StoredTask | None:
         """See `Ledger.find`."""
-        with self._database.read() as connection:
-            row = connection.execute(select(*_COLUMNS).where(tasks.c.id == task_id)).one_or_none()
-        return _stored(row) if row is not None else None
+        found = self._read(select(*_COLUMNS).where(tasks.c.id == task_id))
+        return found[0] if found else None
 
     def highest_number(self) -> int:
         """See `Ledger.highest_number`."""
@@ -126,46 +141,70 @@ class SqlLedger:
 
     def unfinished_environments(self) -> list[str]:
         """See `Ledger.unfinished_environments`."""
-        query = select(tasks.c.environment).where(tasks.c.state < 3).distinct()
+        query = select(tasks.c.environment).where(_UNFINISHED, tasks.c.owner == self._hub.number).distinct()
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
     def unfinished(self, environment: str, *, after: int, limit: int) -> list[StoredTask]:
         """See `Ledger.unfinished`."""
-        query = (
-            select(*_COLUMNS)
-            .where(tasks.c.state < 3, tasks.c.environment == environment, tasks.c.seq > after)
-            .order_by(tasks.c.seq)
-            .limit(limit)
-        )
+        mine = (_UNFINISHED, tasks.c.owner == self._hub.number, tasks.c.environment == environment)
+        query = select(*_COLUMNS).where(*mine, tasks.c.seq > after)
+        return self._read(query.order_by(tasks.c.seq).limit(limit))
+
+    def owned(self, task_ids: Sequence[str]) -> set[str]:
+        """See `Ledger.owned`."""
+        mine = (_UNFINISHED, tasks.c.owner == self._hub.number)
+        found: set[str] = set()
         with self._database.read() as connection:
-            return [_stored(row) for row in connection.execute(query)]
+            for ids in commits.chunks(task_ids):
+                found.update(connection.scalars(select(tasks.c.id).where(tasks.c.id.in_(ids), *mine)))
+        return found
+
+    def ended(self, task_ids: Sequence[str]) -> Ended:
+        """See `Ledger.ended`."""
+        states = self._states(task_ids)
+        over = [task_id for task_id in states if states[task_id] >= TaskState.succeeded]
+        found: list[StoredTask] = []
+        for ids in commits.chunks(over):
+            found += self._read(select(*_WITHOUT_INPUT).where(tasks.c.id.in_(ids)))
+        return Ended(found, [task_id for task_id in task_ids if task_id not in states])
+
+    def unknown(self, task_ids: Sequence[str]) -> list[str]:
+        """See `Ledger.unknown`."""
+        states = self._states(task_ids)
+        return [task_id for task_id in task_ids if task_id not in states]
+
+    def _states(self, task_ids: Sequence[str]) -> dict[str, int]:
+        states: dict[str, int] = {}
+        with self._database.read() as connection:
+            for ids in commits.chunks(task_ids):
+                rows = connection.execute(select(tasks.c.id, tasks.c.state).where(tasks.c.id.in_(ids)))
+                states.update((row.id, row.state) for row in rows)
+        return states
 
     def results(self, group_id: str, *, after: int, limit: int) -> list[StoredTask]:
         """See `Ledger.results`."""
-        query = (
-            select(*_COLUMNS)
-            .where(tasks.c.group_id == group_id, tasks.c.result_seq > after)
-            .order_by(tasks.c.result_seq)
-            .limit(limit)
-        )
-        with self._database.read() as connection:
-            return [_stored(row) for row in connection.execute(query)]
+        query = select(*_WITHOUT_INPUT).where(tasks.c.group_id == group_id, tasks.c.result_seq > after)
+        return self._read(query.order_by(tasks.c.result_seq).limit(limit))
 
     def page(
         self, *, user_id: str | None, state: TaskState | None, servable: str | None, before: int, limit: int
     ) -> list[StoredTask]:
         """See `Ledger.page`."""
-        light = [column for column in _COLUMNS if column.name not in ("input", "result")]
-        query = select(*light).where(tasks.c.seq < before).order_by(tasks.c.seq.desc()).limit(limit)
+        query = select(*_LIGHT).where(tasks.c.seq < before).order_by(tasks.c.seq.desc()).limit(limit)
         if user_id is not None:
             query = query.where(tasks.c.user_id == user_id)
         if state is not None:
             query = query.where(tasks.c.state == int(state))
         if servable is not None:
             query = query.where(tasks.c.servable == servable)
+        return self._read(query)
+
+    def _read(self, query: Select[Any]) -> list[StoredTask]:
         with self._database.read() as connection:
             return [_stored(row) for row in connection.execute(query)]
+
+    # -- keeping -------------------------------------------------------------------------------------------
 
     def remove_expired(self, now: float, limit: int) -> list[StoredTask]:
         """See `Ledger.remove_expired`."""
@@ -176,38 +215,18 @@ class SqlLedger:
             .order_by(tasks.c.seq)
             .limit(limit)
         )
-        light = [column for column in _COLUMNS if column.name not in ("input", "result")]
-        with self._database.write() as connection:
-            rows = connection.execute(select(*light).where(tasks.c.seq.in_(expired))).all()
+        with self._database.write(exclusive=False) as connection:
+            if not self._try_lock(connection, SWEEP_LOCK):
+                return []
+            rows = connection.execute(select(*_LIGHT).where(tasks.c.seq.in_(expired))).all()
             if rows:
                 connection.execute(delete(tasks).where(tasks.c.seq.in_([row.seq for row in rows])))
         return [_stored(row) for row in rows]
 
-
-def _new_row(task: NewTask) -> dict[str, Any]:
-    row = {name: getattr(task, name) for name in _NEW_FIELDS}
-    row["state"] = row["attempts"] = 0
-    return row
-
-
-def _final_row(record: FinalRecord) -> dict[str, Any]:
-    row = {name: getattr(record, name) for name in _FINAL_FIELDS}
-    row["seq"] = record.seq
-    row["state"] = int(record.state)
-    row["timings"] = timings.pack(record.timings)
-    row["error"] = json.dumps(dict(record.error), default=str) if record.error is not None else None
-    return row
-
-
-def _known(connection: Connection, rows: list[dict[str, Any]]) -> set[str]:
-    """The ids, of rows that were to be inserted, that had been there before."""
-    mine = {row["seq"] for row in rows}
-    known: set[str] = set()
-    for start in range(0, len(rows), 500):
-        ids = [row["id"] for row in rows[start : start + 500]]
-        query = select(tasks.c.id, tasks.c.seq).where(tasks.c.id.in_(ids))
-        known.update(row.id for row in connection.execute(query) if row.seq not in mine)
-    return known
+    def _try_lock(self, connection: Connection, key: int) -> bool:
+        if self._database.is_sqlite:
+            return True
+        return bool(connection.scalar(text(f"SELECT pg_try_advisory_xact_lock({key})")))
 
 
 def _stored(row: Row[Any]) -> StoredTask:
@@ -216,15 +235,3 @@ def _stored(row: Row[Any]) -> StoredTask:
     values["error"] = json.loads(values["error"]) if values["error"] is not None else None
     values["timings"] = timings.unpack(values["timings"]) if values["timings"] is not None else {}
     return StoredTask(**values)
-
-
-def _explain(error: DBAPIError) -> RegistryError:
-    reason = str(error.orig)
-    if "full" in reason or "No space" in reason:
-        return StorageFullError(
-            f"The task ledger has no room: {reason}.",
-            remedy="The operator can free space on the disk of the hub's database.",
-        )
-    return UnavailableError(
-        f"The task ledger could not be written: {reason}.", remedy="Send the same request again in a moment."
-    )

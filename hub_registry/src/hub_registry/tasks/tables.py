@@ -10,6 +10,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    Sequence,
     SmallInteger,
     String,
     Table,
@@ -19,10 +20,16 @@ from sqlalchemy import (
 
 from hub_registry.database import metadata
 
+#: Key of PostgreSQL's advisory lock of whoever changes tasks that are in the ledger.
+LEDGER_LOCK = 0x646C687565
+#: Numbers final records on PostgreSQL, where several hubs write them.
+result_numbers = Sequence("task_results", metadata=metadata)
+
 tasks = Table(
     "tasks",
     metadata,
-    # Order of acceptance. SQLite makes it the row's own number, so inserts append.
+    # Order of acceptance, with the hub's slot in the low bits (`hub_registry.tasks.numbers`). SQLite makes it
+    # the row's own number, so inserts append.
     Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("id", String(36), nullable=False, unique=True),
     Column("user_id", String(36), nullable=False),
@@ -46,9 +53,14 @@ tasks = Table(
     Column("result_seq", BigInteger),
     Column("timings", LargeBinary),
     Column("expires_at", Double),
-    # What a restart has to run, and nothing else, is in this index.
+    # The number of the hub that has to run it, see `hub_registry.hubs.interface.HubRecord`.
+    Column("owner", Integer, nullable=False, server_default="0"),
+    # The endpoint that the caller asked for.
+    Column("endpoint", String(36)),
+    # What a hub has to run, and nothing else, is in this index.
     Index(
         "ix_tasks_unfinished",
+        "owner",
         "environment",
         "seq",
         sqlite_where=text("state < 3"),
