@@ -1,0 +1,216 @@
+"""Heartbeats become state: who is there, who is late, who is lost.
+
+Every heartbeat arrives twice: once for all hubs together, which write it down, and once in each hub's own
+queue, which makes the hub's memory of who was seen when. A heartbeat that says that its sender ends, or could
+not start, counts from either: the second of them finds nothing left to change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from hub_registry.broker.interface import (
+    HEARTBEATS,
+    Broker,
+    BrokerUnavailableError,
+    Delivery,
+    RefusedMessageError,
+    tasks_queue,
+)
+from hub_registry.endpoints import states
+from hub_registry.endpoints.changes import Changes
+from hub_registry.endpoints.interface import (
+    EndpointsStore,
+    State,
+    StoredEndpoint,
+    StoredUserEndpoint,
+)
+from hub_registry.endpoints.mirror import Mirror
+from hub_registry.endpoints.reports import Report, read_report
+from hub_registry.endpoints.sights import Sights
+
+logger = structlog.get_logger(__name__)
+
+#: Seconds between two looks at the clock after which this process itself has been asleep.
+MAX_GAP_S = 10.0
+
+#: Seconds in which a broker that is well answers.
+PROMPT_S = 2.0
+
+
+class Heartbeats:
+    """Turns heartbeats, and their absence, into changes of state. Lives on the event loop.
+
+    Parameters
+    ----------
+    store, changes, mirror, sights
+        Where rows are, how they change, and who was seen when.
+    broker
+        Asked whether it is there, before anyone is declared lost.
+    clock, monotonic
+        Seconds since the epoch; seconds, never set back.
+    """
+
+    def __init__(
+        self,
+        store: EndpointsStore,
+        changes: Changes,
+        mirror: Mirror,
+        sights: Sights,
+        broker: Broker,
+        *,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._changes = changes
+        self._mirror = mirror
+        self._sights = sights
+        self._broker = broker
+        self._clock = clock
+        self._monotonic = monotonic
+        self._judged_at = monotonic()
+
+    async def on_report(self, delivery: Delivery, *, record: bool) -> None:
+        """Take a heartbeat.
+
+        Parameters
+        ----------
+        record
+            Whether it comes from the queue that all hubs share: then it is written down, and refused where it
+            breaks the protocol. From the hub's own queue it makes memory only.
+
+        Raises
+        ------
+        RefusedMessageError
+            It is no heartbeat, or nobody's, or of another than its sender.
+        """
+        try:
+            report = read_report(delivery)
+            user_endpoint = await self._changes.find_user_endpoint(report.id)
+            endpoint_id = user_endpoint.endpoint_id if user_endpoint is not None else report.id
+            endpoint = await self._changes.find_endpoint(endpoint_id)
+            if user_endpoint is None and endpoint is None:
+                await self._require_known(report.id)
+        except RefusedMessageError:
+            if record:
+                raise
+            return
+        if endpoint is None:
+            return  # deleted a moment ago: what was on its way still arrives
+        if user_endpoint is None and endpoint.locked_until > self._clock():
+            return  # stopped a moment ago, as well
+        async with self._changes.lock(f"heartbeat {report.id}"):
+            if report.leaving or report.error:
+                await self._gone(report, user_endpoint is not None)
+                return
+            self._sights.see(report.id, report.period_s)
+            at = self._clock()
+            if record:
+                await asyncio.to_thread(
+                    self._store.save_sight, report.id, at, report.period_s, report.figures
+                )
+                return
+            self._mirror.see(report, at)
+            if user_endpoint is not None:
+                await self._changes.change_user_endpoint(report.id, states.heard(self._mirror.hub_id))
+            else:
+                await self._came(endpoint)
+
+    async def judge(self) -> None:
+        """Look who is late or lost by now."""
+        now = self._monotonic()
+        if now - self._judged_at > MAX_GAP_S:
+            # This process did not run: heartbeats wait for it that it has not read.
+            self._sights.forgive()
+        self._judged_at = now
+        late = [id for id, state in self._expected() if self._sights.state(id) != state]
+        if not late or not await self._broker_is_well():
+            return
+        for id in late:
+            state = self._sights.state(id)
+            if id in self._mirror.user_endpoints:
+                await self._judge_user_endpoint(id, state)
+            elif state != "online":
+                step = states.endpoint_state(state, _silence(state))
+                await self._changes.change_endpoint(id, step)
+            if state == "offline":
+                self._sights.forget(id)
+
+    def expect(self) -> None:
+        """Give everyone who is said to be there the time to be heard of."""
+        for endpoint in self._mirror.endpoints.values():
+            if endpoint.state != "offline":
+                self._sights.expect(endpoint.id, endpoint.period_s)
+        for user_endpoint in self._mirror.user_endpoints.values():
+            if user_endpoint.is_up:
+                self._sights.expect(user_endpoint.id, user_endpoint.period_s)
+
+    def _expected(self) -> list[tuple[str, State]]:
+        """Who is said to be there, and in what state."""
+        endpoints = [(each.id, each.state) for each in self._mirror.endpoints.values()]
+        user_endpoints = [(each.id, each.public().state) for each in self._mirror.user_endpoints.values()]
+        return [(id, state) for id, state in (*endpoints, *user_endpoints) if state != "offline"]
+
+    async def _broker_is_well(self) -> bool:
+        """Whether heartbeats could have come; otherwise everyone gets the whole time again."""
+        asked_at = self._monotonic()
+        try:
+            await self._broker.depth(HEARTBEATS)
+        except BrokerUnavailableError:
+            prompt = False
+        else:
+            prompt = self._monotonic() - asked_at <= PROMPT_S
+        if not prompt:
+            logger.warning("the broker is away; no endpoint counts as lost")
+            self._sights.forgive()
+        return prompt
+
+    async def _judge_user_endpoint(self, id: str, state: State) -> None:
+        if state == "degraded":
+            await self._changes.change_user_endpoint(id, states.late)
+        elif state == "offline":
+            step = states.lost(self._mirror.hub_id, self._clock(), _silence(state))
+            await self._changes.change_user_endpoint(id, step)
+
+    async def _gone(self, report: Report, is_user_endpoint: bool) -> None:
+        """The sender ends, or has not begun."""
+        reason = report.error or "It said good-bye."
+        self._sights.forget(report.id)
+        if not is_user_endpoint:
+            await self._changes.change_endpoint(report.id, states.endpoint_state("offline", reason))
+            return
+        hub_id, at = self._mirror.hub_id, self._clock()
+        step = states.failed(hub_id, at, reason) if report.error else states.lost(hub_id, at, reason)
+        await self._changes.change_user_endpoint(report.id, step)
+
+    async def _came(self, endpoint: StoredEndpoint) -> None:
+        """An endpoint was heard of."""
+        was_offline = endpoint.state == "offline"
+        await self._changes.change_endpoint(endpoint.id, states.endpoint_state("online", ""))
+        if not was_offline:
+            return
+        # User endpoints end with their endpoint. One that was killed with it has said nothing.
+        for each in self._mirror.of_endpoint(endpoint.id):
+            if each.is_up and await self._is_deserted(each):
+                reason = "Its endpoint was started again without it."
+                step = states.lost(self._mirror.hub_id, self._clock(), reason)
+                await self._changes.change_user_endpoint(each.id, step)
+
+    async def _is_deserted(self, user_endpoint: StoredUserEndpoint) -> bool:
+        depth = await self._broker.depth(tasks_queue(user_endpoint.id))
+        return depth is None or depth[1] == 0
+
+    async def _require_known(self, id: str) -> None:
+        if await asyncio.to_thread(self._store.find_endpoint, id) is None:
+            raise RefusedMessageError(
+                f"A heartbeat came from {id}, and there is no such endpoint.",
+                remedy="The operator can look which user of the broker may publish it.",
+            )
+
+
+def _silence(state: State) -> str:
+    return "A heartbeat is overdue." if state == "degraded" else "No heartbeat came for too long."
