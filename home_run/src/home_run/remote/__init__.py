@@ -1,0 +1,32 @@
+"""Servables on workers that share no file system with the hub.
+
+`run` is what a worker of a Globus Compute endpoint calls, with one batch. The files of the servable, its
+environment, large inputs and large results travel by signed links to the hub; what has been fetched or built
+is kept in a cache of the site. `home_run.remote.batches` describes the messages.
+"""
+
+from __future__ import annotations
+
+__all__ = ["run"]
+
+
+def run(request: str) -> str:
+    """Run one batch; see `home_run.remote.batches`.
+
+    Blocks for as long as the batch takes, at first also while the servable is fetched and its environment is
+    built. Thread-safe. Never raises: whatever goes wrong is in the answer.
+
+    Parameters
+    ----------
+    request : str
+        Base64 of msgpack.
+
+    Returns
+    -------
+    str
+        The answer, in the same form.
+    """
+    # Loaded here: the child process of an environment imports this package too, and needs none of that.
+    from home_run.remote.batches import answer
+
+    return answer(request)

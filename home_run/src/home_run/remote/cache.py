@@ -1,0 +1,291 @@
+"""What a site keeps: one directory per user, shared by all workers, also of several machines.
+
+::
+
+    <cache>/servables/<digest>/        files of a version, read-only
+    <cache>/environments/<name>/       virtual environments
+    <cache>/objects/<sha256>           files by content, hard-linked into servables/
+    <cache>/runtime/<hash>/home_run/   this package, for the processes of environments
+    <cache>/work/                      inputs and results of running batches
+    <cache>/locks/                     who builds, who uses, when last
+
+What is there has two locks: ``<kind>.<name>.build`` is held while it is looked for and built, and
+``<kind>.<name>`` is shared by the processes that use it, each for as long as it lives. To remove something
+takes both. The kernel frees locks when a process ends, however it ends, so a builder that was killed blocks
+nobody, and nothing that is used is pruned. The file of the second holds the size; its time of change is the
+time of the last use.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from home_run.remote.errors import SiteSetupError
+from home_run.remote.settings import MAX_AGE_S, cache_bytes, cache_directory
+
+__all__ = ["Cache", "remove_tree"]
+
+KINDS = ("servables", "environments")
+#: Seconds between two notes of a last use, and between two prunings.
+TOUCH_S = 600.0
+PRUNE_S = 3600.0
+#: Things that one process keeps from being pruned: each costs it a descriptor.
+MAX_HELD = 128
+
+_REMEDY = "The site can set DLHUB_CACHE to a directory that only the workers' user can write to."
+
+
+@dataclass(frozen=True)
+class _Entry:
+    kind: str
+    name: str
+    last_used: float
+    size: int
+
+
+class Cache:
+    """The cache in one directory. Thread-safe; blocks while another process builds what is asked for.
+
+    Parameters
+    ----------
+    root : Path
+        Made with mode 0700 if need be.
+
+    Raises
+    ------
+    SiteSetupError
+        If the directory cannot be used, or belongs to somebody else.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._guard = threading.Lock()
+        self._making: dict[tuple[str, str], threading.Lock] = {}
+        #: Descriptors of the shared locks of what this process uses, least recently used first.
+        self._held: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._touched: dict[tuple[str, str], float] = {}
+        try:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _check_owner(root)
+            for name in (*KINDS, "objects", "runtime", "work", "locks"):
+                (root / name).mkdir(mode=0o700, exist_ok=True)
+        except OSError as exc:
+            raise SiteSetupError(f"The cache {root} cannot be used: {exc.strerror}.", remedy=_REMEDY) from exc
+
+    @classmethod
+    def of_this_user(cls) -> Cache:
+        """Return the cache that the site's settings name."""
+        return cls(cache_directory())
+
+    def ensure(
+        self, kind: str, name: str, is_ready: Callable[[Path], bool], make: Callable[[Path], None]
+    ) -> Path:
+        """Return the directory of a thing, made now if it is not there, and kept while this process lives.
+
+        Parameters
+        ----------
+        kind : str
+            One of `KINDS`.
+        name : str
+            Identifies the content.
+        is_ready : callable
+            Whether the directory is finished; a killed builder may have left it unfinished.
+        make : callable
+            Makes the directory; runs in one process at a time. What it raises is raised.
+        """
+        key, path = (kind, name), self.root / kind / name
+        with self._guard:
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            if key not in self._held or not is_ready(path):
+                self._acquire(key, path, is_ready, make)
+        with self._guard:
+            if key in self._held:
+                self._held.move_to_end(key)
+            while len(self._held) > MAX_HELD:
+                os.close(self._held.popitem(last=False)[1])
+        self._touch(key)
+        return path
+
+    @contextmanager
+    def lock(self, name: str, *, wait: bool = True) -> Iterator[int]:
+        """Hold an exclusive lock; gives its descriptor, or -1 where it is taken and `wait` is false."""
+        descriptor = self._open_lock(name)
+        try:
+            try:
+                _flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield -1
+            else:
+                yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def work_directory(self) -> Iterator[Path]:
+        """Give an empty directory that is removed at the end."""
+        path = self.root / "work" / uuid.uuid4().hex
+        path.mkdir(mode=0o700)
+        try:
+            yield path
+        finally:
+            remove_tree(path)
+
+    def prune(self) -> None:
+        """Remove what is old, then what was used longest ago, down to the site's limit.
+
+        Does nothing while another process prunes, or did within the hour. What somebody uses stays.
+        """
+        with self.lock("prune", wait=False) as descriptor:
+            if descriptor < 0 or (os.fstat(descriptor).st_size and self._age("prune") < PRUNE_S):
+                return
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, b"1")
+            self._prune(cache_bytes())
+
+    # -- use -------------------------------------------------------------------------------------------
+
+    def _acquire(
+        self, key: tuple[str, str], path: Path, is_ready: Callable[[Path], bool], make: Callable[[Path], None]
+    ) -> None:
+        with self._guard:
+            descriptor = self._held.pop(key, -1)
+        if descriptor < 0:
+            descriptor = self._open_lock(_lock_name(*key))
+        try:
+            with self.lock(f"{_lock_name(*key)}.build"):
+                _flock(descriptor, fcntl.LOCK_SH)
+                if not is_ready(path):
+                    make(path)
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, str(_size(path)).encode(), 0)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        with self._guard:
+            self._held[key] = descriptor
+
+    def _touch(self, key: tuple[str, str]) -> None:
+        now = time.time()
+        if now - self._touched.get(key, 0.0) > TOUCH_S:
+            self._touched[key] = now
+            with suppress(OSError):
+                os.utime(self.root / "locks" / _lock_name(*key))
+
+    def _open_lock(self, name: str) -> int:
+        return os.open(self.root / "locks" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _age(self, lock_name: str) -> float:
+        return time.time() - (self.root / "locks" / lock_name).stat().st_mtime
+
+    # -- pruning ---------------------------------------------------------------------------------------
+
+    def _prune(self, limit: int) -> None:
+        now = time.time()
+        for path in [*(self.root / "work").iterdir(), *(self.root / "runtime").iterdir()]:
+            with suppress(OSError):
+                if now - path.stat().st_mtime > MAX_AGE_S:
+                    remove_tree(path)
+        entries = sorted(self._entries(), key=lambda entry: entry.last_used)
+        total = self._sweep_objects(now) + sum(entry.size for entry in entries if entry.kind != "servables")
+        for entry in entries:
+            if now - entry.last_used <= MAX_AGE_S and total <= limit:
+                continue
+            if self._remove(entry):
+                total -= entry.size
+        self._sweep_objects(now)
+
+    def _entries(self) -> Iterator[_Entry]:
+        for kind in KINDS:
+            for path in (self.root / kind).iterdir():
+                lock = self.root / "locks" / _lock_name(kind, path.name)
+                with suppress(OSError, ValueError):
+                    yield _Entry(kind, path.name, lock.stat().st_mtime, int(lock.read_text() or 0))
+
+    def _remove(self, entry: _Entry) -> bool:
+        name = _lock_name(entry.kind, entry.name)
+        with self.lock(f"{name}.build", wait=False) as building, self.lock(name, wait=False) as using:
+            if building < 0 or using < 0:
+                return False
+            # Gone at once under its name, whatever becomes of the removal.
+            doomed = self.root / "work" / uuid.uuid4().hex
+            path = self.root / entry.kind / entry.name
+            with suppress(FileNotFoundError):
+                path.chmod(0o700)  # a directory that cannot be written to cannot be moved either
+                path.rename(doomed)
+            remove_tree(doomed)
+            return True
+
+    def _sweep_objects(self, now: float) -> int:
+        """Remove files that belong to no servable any more; return the size of the others, in bytes."""
+        total = 0
+        for path in (self.root / "objects").iterdir():
+            with suppress(OSError):
+                state = path.stat()
+                # What broke off may yet be gone on with.
+                fresh = path.suffix == ".part" and now - state.st_mtime < PRUNE_S
+                if state.st_nlink == 1 and not fresh:
+                    with self.lock(f"objects.{path.name[:2]}", wait=False) as descriptor:
+                        if descriptor >= 0:
+                            path.unlink()
+                            continue
+                total += state.st_size
+        return total
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory whose directories may be read-only. Idempotent."""
+    with suppress(OSError):
+        path.chmod(0o700)
+        for directory, names, _ in os.walk(path):
+            for name in names:
+                inner = Path(directory, name)
+                if not inner.is_symlink():
+                    inner.chmod(0o700)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _lock_name(kind: str, name: str) -> str:
+    return f"{kind}.{name}"
+
+
+def _flock(descriptor: int, operation: int) -> None:
+    try:
+        fcntl.flock(descriptor, operation)
+    except OSError as exc:
+        if exc.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        raise SiteSetupError(
+            "The file system of the cache has no locks, so workers would spoil each other's files.",
+            remedy="The site can set DLHUB_CACHE to a directory on a local disk.",
+        ) from exc
+
+
+def _check_owner(root: Path) -> None:
+    state = root.stat()
+    if state.st_uid != os.geteuid() or stat.S_IMODE(state.st_mode) & 0o022:
+        raise SiteSetupError(
+            f"The cache {root} belongs to the user {state.st_uid} with mode "
+            f"{stat.S_IMODE(state.st_mode):o}: others could change what runs here.",
+            remedy=_REMEDY,
+        )
+
+
+def _size(path: Path) -> int:
+    total = 0
+    for directory, _, names in os.walk(path):
+        for name in names:
+            total += Path(directory, name).lstat().st_size
+    return total

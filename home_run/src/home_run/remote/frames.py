@@ -1,0 +1,49 @@
+"""Messages over a pipe: the length in 8 bytes, little-endian, the kind in one byte, then the message."""
+
+from __future__ import annotations
+
+import os
+import struct
+
+__all__ = ["ANSWER", "FAILED", "READY", "REQUEST", "receive", "send"]
+
+REQUEST, READY, ANSWER, FAILED = range(4)
+
+_HEAD = struct.Struct("<QB")
+_PIECE = 1 << 20
+
+
+def send(descriptor: int, kind: int, message: bytes) -> None:
+    """Write one message.
+
+    Raises
+    ------
+    OSError
+        If nobody reads any more.
+    """
+    for part in (_HEAD.pack(len(message), kind), message):
+        view = memoryview(part)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+
+def receive(descriptor: int) -> tuple[int, bytes]:
+    """Wait for one message; return its kind and content.
+
+    Raises
+    ------
+    EOFError
+        If the other side has gone.
+    """
+    size, kind = _HEAD.unpack(_read(descriptor, _HEAD.size))
+    return kind, _read(descriptor, size)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    content = bytearray()
+    while len(content) < size:
+        piece = os.read(descriptor, min(_PIECE, size - len(content)))
+        if not piece:
+            raise EOFError(f"{size - len(content)} bytes did not come")
+        content += piece
+    return bytes(content)
