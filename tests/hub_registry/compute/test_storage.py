@@ -205,13 +205,14 @@ async def test_a_task_that_is_lost_too_often_is_given_up(store: Store) -> None:
     assert [task.id for task in store.overdue(0.0, 2, 10)] == [unlucky]
 
 
-async def test_what_another_hub_had_to_send_can_be_adopted(database: Database) -> None:
+async def test_what_a_hub_that_is_no_more_had_to_send_can_be_adopted(database: Database) -> None:
     dead, heir = Store(database, Member(1)), Store(database, Member(2))
     sent, left = await dead.put(2, group=group(dead))
     await dead.mark_sent(dead.unsent("uep", 1, 10**6), 150.0)
     on_its_way = dead.unsent("uep", 10, 10**6)
     assert heir.unsent("uep", 10, 10**6) == []
-    assert heir.adopt(1) == 1
+    assert heir.adopt() == 1
+    assert heir.adopt() == 0
     assert [task.id for task in heir.unsent("uep", 10, 10**6)] == [left]
     # The dead one was not dead: what it marks now has been taken from it.
     await dead.mark_sent(on_its_way, 160.0)

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from hub_registry.broker.interface import Broker, tasks_queue
+from hub_registry.broker.interface import Broker, UnroutableError, tasks_queue
 from hub_registry.broker.messages import pack_task, task_headers
 from hub_registry.compute.interface import Batch, ComputeStore, UnsentTask
 from hub_registry.endpoints.interface import Endpoints
@@ -146,27 +146,42 @@ class Dispatcher:
 
     async def _publish(self, user_endpoint_id: str, batch: Batch, tasks: Sequence[UnsentTask]) -> None:
         queue = tasks_queue(user_endpoint_id)
+        # Before any of them: nothing stands between one publication and the next, so they go out in order.
+        codes = {function_id: await self._code(function_id) for function_id in {t.function_id for t in tasks}}
         outcomes = await asyncio.gather(
-            *(self._publish_one(queue, batch, task) for task in tasks), return_exceptions=True
+            *(self._publish_one(queue, batch, task, codes[task.function_id]) for task in tasks),
+            return_exceptions=True,
         )
-        sent = [task for task, outcome in zip(tasks, outcomes, strict=True) if outcome is None]
+        sent, error = [], None
+        for task, outcome in zip(tasks, outcomes, strict=True):
+            if outcome is None:
+                sent.append(task)
+            elif isinstance(outcome, RegistryError) and not outcome.transient and outcome.who == "caller":
+                await self._fail([task.id], f"The task could not be sent: {outcome}")
+            else:
+                error = outcome
         if sent:
             await self._store.mark_sent(sent, self._clock())
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        if isinstance(error, UnroutableError):
+            # Whoever runs the broker has removed the queue; with it went what was in it.
+            await self._broker.declare(queue)
+        if error is not None:
+            raise error
 
-    async def _publish_one(self, queue: str, batch: Batch, task: UnsentTask) -> None:
-        code = self._codes.get(task.function_id)
-        if code is None:
-            if len(self._codes) >= MAX_FUNCTIONS:
-                self._codes.clear()
-            function = await asyncio.to_thread(self._load_function, task.function_id)
-            code = self._codes[task.function_id] = function.code
+    async def _publish_one(self, queue: str, batch: Batch, task: UnsentTask, code: str) -> None:
         headers = task_headers(
             task.function_id, task.id, batch.resource_specification, batch.result_serializers
         )
         await self._broker.publish(queue, pack_task(task.id, code + task.arguments), headers=headers)
+
+    async def _code(self, function_id: str) -> str:
+        code = self._codes.get(function_id)
+        if code is None:
+            code = (await asyncio.to_thread(self._load_function, function_id)).code
+            if len(self._codes) >= MAX_FUNCTIONS:
+                self._codes.clear()
+            self._codes[function_id] = code
+        return code
 
 
 class _Line:

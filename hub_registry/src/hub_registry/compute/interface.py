@@ -254,11 +254,8 @@ class ComputeStore(Protocol):
     def unsent_user_endpoints(self) -> list[str]:
         """User endpoints to which this hub has to send tasks."""
 
-    def waiting_user_endpoints(self) -> list[tuple[str, str]]:
-        """User endpoints that have tasks sent to them, each with the id of one of their batches."""
-
-    def adopt(self, number: int) -> int:
-        """Make another hub's unsent tasks this hub's; how many there were."""
+    def adopt(self) -> int:
+        """Make unsent tasks of hubs that are no more this hub's; how many there were."""
 
     def lose(self, user_endpoint_id: str, max_losses: int) -> Lost:
         """Make the open tasks of a user endpoint this hub's, to be sent once more; counts it as a loss."""

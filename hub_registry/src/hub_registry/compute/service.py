@@ -32,7 +32,6 @@ from hub_registry.endpoints.interface import EndpointRecord, Endpoints, UserEndp
 from hub_registry.endpoints.starts import user_endpoint_id
 from hub_registry.errors import RegistryError
 from hub_registry.functions.service import Functions
-from hub_registry.hubs.interface import Membership
 from hub_registry.identity.interface import Caller
 from hub_registry.settings import Settings
 
@@ -67,8 +66,6 @@ class ComputeTasks:
         Where tasks are kept, and what carries them.
     endpoints, functions
         Where tasks go, and what they run.
-    membership
-        Of this hub among those on its database.
     settings
         Limits and times.
     max_losses
@@ -81,7 +78,6 @@ class ComputeTasks:
         broker: Broker,
         endpoints: Endpoints,
         functions: Functions,
-        membership: Membership,
         settings: Settings,
         *,
         max_losses: int = MAX_LOSSES,
@@ -91,7 +87,6 @@ class ComputeTasks:
         self._broker = broker
         self._endpoints = endpoints
         self._functions = functions
-        self._membership = membership
         self._settings = settings
         self._max_losses = max_losses
         self._clock = clock
@@ -99,17 +94,15 @@ class ComputeTasks:
         limits = Limits(settings.compute_payload_bytes, settings.result_ttl_s)
         self._results = Results(store, broker, limits, clock)
         self._dispatcher = Dispatcher(store, broker, endpoints, functions.load, self._results.fail, clock)
-        self._number = membership.number
         self._background: set[asyncio.Task[None]] = set()
 
     # -- as a service of the hub ---------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Send what was left, and take results."""
-        self._number = self._membership.number
         self._endpoints.listen(self._on_event)
         await self._results.start()
-        await self._dispatcher.wake_all()
+        await self._adopt()
         self._spawn(self._tend(), "tend the gateway's tasks")
 
     async def stop(self) -> None:
@@ -121,10 +114,9 @@ class ComputeTasks:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._store.drain()
 
-    async def adopt(self, number: int) -> None:
-        """Take over what a dead hub had to send."""
-        if await asyncio.to_thread(self._store.adopt, number):
-            await self._dispatcher.wake_all()
+    def adopt_soon(self) -> None:
+        """A hub has gone, or this one has another number now: take over what nobody would send."""
+        self._spawn(self._tend_safely(), "adopt the gateway's tasks")
 
     def remove_expired(self) -> None:
         """Forget what ended long ago; blocks."""
@@ -262,26 +254,23 @@ class ComputeTasks:
                 log.warning("event_waits", user_endpoint=event.user_endpoint_id, reason=str(error))
                 await asyncio.sleep(1)
 
-    # -- what was left undone
-    # ---------------------------------------------------------------------------------
+    # -- what was left undone ------------------------------------------------------------------------------
 
     async def _tend(self) -> None:
         while True:
             await asyncio.sleep(TEND_S)
-            try:
-                await self._tend_once()
-            except RegistryError as error:
-                log.warning("tending_waits", reason=str(error))
-            except Exception:
-                log.exception("tending the gateway's tasks failed")
+            await self._tend_safely()
+
+    async def _tend_safely(self) -> None:
+        try:
+            await self._tend_once()
+        except RegistryError as error:
+            log.warning("tending_waits", reason=str(error))
+        except Exception:
+            log.exception("tending the gateway's tasks failed")
 
     async def _tend_once(self) -> None:
-        if (number := self._membership.number) != self._number:
-            # This hub was taken for dead and goes on under another number. What it wrote under the old one
-            # after the others had looked is nobody's.
-            former, self._number = self._number, number
-            await asyncio.to_thread(self._store.adopt, former)
-        await self._dispatcher.wake_all()
+        await self._adopt()
         await self._results.copy_missing()
         ttl_s = self._settings.compute_task_ttl_s
         overdue = await asyncio.to_thread(self._store.overdue, self._clock() - ttl_s, self._max_losses, PAGE)
@@ -290,6 +279,12 @@ class ComputeTasks:
                 [task.id for task in overdue],
                 f"The endpoint did not answer within {ttl_s / 3600:g} hours; the task is given up.",
             )
+
+    async def _adopt(self) -> None:
+        """Send whatever is this hub's to send now."""
+        if adopted := await asyncio.to_thread(self._store.adopt):
+            log.info("tasks_adopted", tasks=adopted)
+        await self._dispatcher.wake_all()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

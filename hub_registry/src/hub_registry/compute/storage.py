@@ -37,6 +37,7 @@ from hub_registry.compute.interface import (
 from hub_registry.compute.tables import compute_batches, compute_groups, compute_tasks
 from hub_registry.database import Database
 from hub_registry.hubs.interface import ALONE, Membership
+from hub_registry.hubs.storage import is_known
 from hub_registry.identity.interface import Identity
 
 #: Values in one IN clause.
@@ -252,16 +253,6 @@ class SqlComputeStore:
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
-    def waiting_user_endpoints(self) -> list[tuple[str, str]]:
-        """See `ComputeStore.waiting_user_endpoints`."""
-        query = (
-            select(_tasks.c.user_endpoint_id, func.min(_tasks.c.batch_id).label("batch_id"))
-            .where(_OPEN, _tasks.c.state == int(TaskState.sent))
-            .group_by(_tasks.c.user_endpoint_id)
-        )
-        with self._database.read() as connection:
-            return [(row.user_endpoint_id, row.batch_id) for row in connection.execute(query)]
-
     def open_tasks(self, user_endpoint_id: str, limit: int) -> list[str]:
         """See `ComputeStore.open_tasks`."""
         query = (
@@ -298,15 +289,29 @@ class SqlComputeStore:
 
     # -- other writes ---------------------------------------------------------------------------------------
 
-    def adopt(self, number: int) -> int:
+    def adopt(self) -> int:
         """See `ComputeStore.adopt`."""
+        adopted, hub = 0, -1
+        while (next_hub := self._next_hub(hub)) is not None:
+            hub = next_hub
+            if hub != self._membership.number:
+                adopted += self._adopt_from(hub)
+        return adopted
+
+    def _next_hub(self, after: int) -> int | None:
+        # One probe of the index for each hub, of which there are few, and not a walk over all that waits.
+        query = select(_tasks.c.hub).where(_UNSENT, _tasks.c.hub > after).order_by(_tasks.c.hub).limit(1)
+        with self._database.read() as connection:
+            return connection.scalar(query)
+
+    def _adopt_from(self, hub: int) -> int:
         statement = (
             update(_tasks)
-            .where(_UNSENT, _tasks.c.hub == number)
+            .where(_UNSENT, _tasks.c.hub == hub)
             .values(hub=self._membership.number, turn=_tasks.c.turn + 1)
         )
         with self._database.write() as connection:
-            return connection.execute(statement).rowcount
+            return 0 if is_known(connection, hub) else connection.execute(statement).rowcount
 
     def lose(self, user_endpoint_id: str, max_losses: int) -> Lost:
         """See `ComputeStore.lose`."""
