@@ -18,11 +18,12 @@ from hub_registry.accounts.service import Accounts
 from hub_registry.accounts.storage import SqlAccountsStore
 from hub_registry.audit.service import WINDOW_S, Audit
 from hub_registry.audit.storage import SqlAuditStore
-from hub_registry.data_directory import open_data_directory
+from hub_registry.data_directory import id_file, open_data_directory
 from hub_registry.database import Database
 from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.health.service import Health, check_disk
 from hub_registry.housekeeping import Housekeeping
+from hub_registry.hubs.service import Hubs
 from hub_registry.publications.runtime import CatalogueRuntime
 from hub_registry.settings import Settings
 from hub_registry.tasks.runtime import TaskRuntime
@@ -59,6 +60,7 @@ class Hub:
         self.access_log = AccessLog(settings.slow_request_s, every=settings.log_level == "debug")
         self.health = Health()
         self.housekeeping = Housekeeping()
+        self.hubs = Hubs(self.database, id_file(settings))
         # --- the other domains: one line each ---
         catalogue = CatalogueRuntime(settings, self.database, self.audit)
         self.storage, self.uploads = catalogue.storage, catalogue.uploads
@@ -71,11 +73,12 @@ class Hub:
             self.catalogue,
             self.environments.python,
             self.environments.runtime_path,
+            self.hubs,
             ahead,
         )
 
         #: Started in this order, stopped in the opposite one.
-        self.services: list[Service] = [self.housekeeping, catalogue, self.task_runtime]
+        self.services: list[Service] = [self.housekeeping, self.hubs, catalogue, self.task_runtime]
 
         #: Where others reach the hub and its gateway; known once the sockets are bound.
         self.url = settings.public_url

@@ -10,11 +10,13 @@ from hub_registry.database import Database
 from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.fabrics.interface import Fabric
 from hub_registry.fabrics.local import LocalFabric
+from hub_registry.hubs.service import Hubs
 from hub_registry.routing.service import Router
 from hub_registry.routing.sites import Sites
 from hub_registry.servables.service import Catalogue
 from hub_registry.settings import Settings
 from hub_registry.tasks.calls import Calls
+from hub_registry.tasks.neighbours import Neighbours
 from hub_registry.tasks.service import Tasks
 from hub_registry.tasks.spool import Spool
 from hub_registry.tasks.storage import SqlLedger
@@ -35,6 +37,8 @@ class TaskRuntime:
         Interpreter of the environment with a digest; raises where it is not ready.
     runtime_path
         Directory with the `home_run` package for the workers.
+    hubs
+        The hubs that share the database; started before this.
     ahead
         An engine that is under way already.
     far
@@ -52,12 +56,14 @@ class TaskRuntime:
         catalogue: Catalogue,
         python_of: Callable[[str], Path],
         runtime_path: Callable[[], Path],
+        hubs: Hubs,
         ahead: HeadStart | None = None,
         far: Sequence[Fabric] = (),
     ) -> None:
         self._settings = settings
         self._database = database
         self._runtime_path = runtime_path
+        self._hubs = hubs
         self._ahead = ahead
         self._far = far
         self.calls = Calls(catalogue, python_of, allow_pickle=settings.allow_pickle)
@@ -66,11 +72,11 @@ class TaskRuntime:
         """Start everything; tasks that an earlier process left unfinished are taken up."""
         settings = self._settings
         self.spool = Spool(
-            settings.data_dir / "spool",
+            settings.spool_dir,
             inline_bytes=settings.max_inline_bytes,
             max_bytes=settings.max_body_bytes,
         )
-        self._ledger = SqlLedger(self._database, asyncio.get_running_loop())
+        self._ledger = SqlLedger(self._database, asyncio.get_running_loop(), self._hubs)
         self._ledger.start()
         sites = Sites([*await self._near(), *self._far])
         await sites.start()
@@ -83,10 +89,17 @@ class TaskRuntime:
             on_sent=lambda environment, works: self.tasks.sent(environment, works),
         )
         self.tasks = Tasks(
-            self._ledger, self.router, self.spool, self.calls.of_stored, result_ttl_s=settings.result_ttl_s
+            self._ledger,
+            self.router,
+            self.spool,
+            self.calls.of_stored,
+            result_ttl_s=settings.result_ttl_s,
+            hub=self._hubs,
         )
+        self._neighbours = Neighbours(self._hubs, self._ledger, self.tasks)
         self.router.start()
         await self.tasks.start()
+        await self._neighbours.start()
         if self._ahead is not None:
             self.router.warm(self._ahead.environment)
 
@@ -103,6 +116,7 @@ class TaskRuntime:
 
     async def stop(self) -> None:
         """End the workers; what has not ended stays in the ledger."""
+        await self._neighbours.stop()
         await self.tasks.stop()
         await self.router.stop()
         await asyncio.to_thread(self._ledger.stop)
