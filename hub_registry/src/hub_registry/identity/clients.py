@@ -219,7 +219,7 @@ def redirects_to(client: Client, uri: str, own_origins: Iterable[str]) -> bool:
     own_origins
         ``scheme://host:port`` under which this hub is reached; `CODE_PAGE` is a page there.
     """
-    if CODE_PAGE in client.redirect_uris and uri in {origin + CODE_PAGE for origin in own_origins}:
+    if CODE_PAGE in client.redirect_uris and mended(uri, own_origins) in _code_pages(own_origins):
         return True
     if uri in client.redirect_uris and uri not in (CODE_PAGE, *LOOPBACK):
         return True
@@ -229,6 +229,22 @@ def redirects_to(client: Client, uri: str, own_origins: Iterable[str]) -> bool:
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     # The path of a loopback URI is the program's own business: what listens there is what the user started.
     return f"http://{host}" in LOOPBACK and f"http://{host}" in client.redirect_uris
+
+
+def mended(uri: str, own_origins: Iterable[str]) -> str:
+    """The same URI, with the slash that the official SDK forgets.
+
+    Its command line puts the path of `CODE_PAGE` right after ``GLOBUS_SDK_SERVICE_URL_AUTH``, also where that
+    does not end with a slash.
+    """
+    for origin in own_origins:
+        if uri.startswith(origin + CODE_PAGE[1:]):
+            return origin + CODE_PAGE + uri[len(origin + CODE_PAGE) - 1 :]
+    return uri
+
+
+def _code_pages(own_origins: Iterable[str]) -> list[str]:
+    return [origin + CODE_PAGE for origin in own_origins]
 
 
 def _check(name: str, kind: str, redirect_uris: tuple[str, ...]) -> None:

@@ -31,6 +31,7 @@ from hub_registry.errors import (
     UnauthenticatedError,
 )
 from hub_registry.identity import pages, scopes, texts
+from hub_registry.identity.clients import mended
 from hub_registry.identity.interface import (
     AUTH_SERVER,
     CODE_PAGE,
@@ -169,13 +170,14 @@ async def take_consent(request: Request) -> Response:
     form = await _form(request)
     identities = identities_of(request)
     asked = _query_request(request, await _ticket(request, identities, form.get("ticket", "")))
+    origins = _origins(asked, identities)
     if form.get("decision") != "allow":
-        return _redirect(await identities.run(identities.oauth.consent_given, asked, None))
+        return _redirect(await identities.run(identities.oauth.consent_given, asked, None), origins)
     try:
         user = await identities.run(identities.sign_in, form.get("token", "").strip(), asked.address)
     except (UnauthenticatedError, TooManyRequestsError) as error:
         return await _consent_page(request, asked, error)
-    return _redirect(await identities.run(identities.oauth.consent_given, asked, user))
+    return _redirect(await identities.run(identities.oauth.consent_given, asked, user), origins)
 
 
 @router.get(CODE_PAGE)
@@ -197,12 +199,12 @@ async def _consent_page(
     identities = identities_of(request)
     client = await identities.run(lambda: identities.oauth.consent_asked(asked))
     if not isinstance(client, Client):
-        return _redirect(client)
+        return _redirect(client, _origins(asked, identities))
     name, kept = _cookie(request)
     nonce = kept or secrets.token_urlsafe(32)
     parameters = asked.payload.data
     claims = {"request": parameters, "browser": hashlib.sha256(nonce.encode()).hexdigest()}
-    target = parameters["redirect_uri"]
+    target = mended(parameters["redirect_uri"], _origins(asked, identities))
     page = pages.render(
         "consent.html",
         hub=identities.domain if identities.domain != "dlhub" else "this hub",
@@ -245,7 +247,11 @@ def _is_secure(request: Request) -> bool:
     return request.url.scheme == "https"
 
 
-def _redirect(answer: Answer) -> Response:
+def _origins(asked: OAuthRequest, identities: Identities) -> tuple[str, str]:
+    return identities.url, asked.origin
+
+
+def _redirect(answer: Answer, origins: tuple[str, str]) -> Response:
     if answer.location is None:
         body = answer.body if isinstance(answer.body, dict) else {}
         raise InvalidRequestError(
@@ -253,7 +259,7 @@ def _redirect(answer: Answer) -> Response:
             remedy="Begin again in the program that you want to sign in to.",
         )
     # After a form, a browser shall ask for the next page and not send the form there.
-    return RedirectResponse(answer.location, 303, _NOT_KEPT | {"Referrer-Policy": "no-referrer"})
+    return RedirectResponse(mended(answer.location, origins), 303, _NOT_KEPT | {"Referrer-Policy": "no-referrer"})
 
 
 # --- requests ---
