@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -27,6 +27,11 @@ from hub_registry.hubs.service import Hubs
 from hub_registry.publications.runtime import CatalogueRuntime
 from hub_registry.settings import Settings
 from hub_registry.tasks.runtime import TaskRuntime
+
+if TYPE_CHECKING:
+    from hub_registry.endpoints.service import EndpointsService
+    from hub_registry.federation import Federation
+    from hub_registry.identity.service import Identities
 
 logger = structlog.get_logger(__name__)
 
@@ -67,6 +72,9 @@ class Hub:
         self.catalogue, self.search = catalogue.catalogue, catalogue.search
         self.environments, self.publications = catalogue.environments, catalogue.publications
 
+        #: Endpoints of sites, the gateway and its clients; None without the fabric broker.
+        self.federation = self._federation()
+
         self.task_runtime = TaskRuntime(
             settings,
             self.database,
@@ -78,7 +86,10 @@ class Hub:
         )
 
         #: Started in this order, stopped in the opposite one.
-        self.services: list[Service] = [self.housekeeping, self.hubs, catalogue, self.task_runtime]
+        self.services: list[Service] = [self.housekeeping, self.hubs, catalogue]
+        if self.federation is not None:
+            self.services.append(self.federation)
+        self.services.append(self.task_runtime)
 
         #: Where others reach the hub and its gateway; known once the sockets are bound.
         self.url = settings.public_url
@@ -95,10 +106,42 @@ class Hub:
         self.housekeeping.add("requests", 60.0, self.access_log.flush)
         self.housekeeping.add("expired tasks", 60.0, self.task_runtime.remove_expired)
         catalogue.add_housekeeping(self.housekeeping)
+        if self.federation is not None:
+            self.federation.add_checks(self.health)
+            self.federation.add_housekeeping(self.housekeeping)
+
+    @property
+    def endpoints(self) -> EndpointsService | None:
+        """The endpoints of sites; None without the fabric broker."""
+        return self.federation.endpoints if self.federation is not None else None
+
+    @property
+    def identities(self) -> Identities | None:
+        """The OAuth clients and their tokens; None without the fabric broker."""
+        return self.federation.identities if self.federation is not None else None
+
+    def _federation(self) -> Federation | None:
+        if "broker" not in self.settings.fabric_names:
+            return None
+        # Imported here: a hub with workers of its own starts without it.
+        from hub_registry.broker.secret import HubSecret
+        from hub_registry.federation import Federation
+
+        return Federation(
+            self.settings,
+            self.database,
+            self.accounts,
+            self.audit,
+            self.access_log,
+            self.hubs,
+            HubSecret(self.settings.secret_file),
+        )
 
     def set_urls(self, url: str, gateway_url: str | None) -> None:
         """Say where the hub's API and its gateway are reached, before `start`."""
         self.url, self.gateway_url = url, gateway_url
+        if self.federation is not None:
+            self.federation.set_urls(gateway_url)
 
     async def start(self) -> None:
         """Open the data directory and the database, and start every service. Idempotent.

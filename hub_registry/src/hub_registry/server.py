@@ -244,7 +244,8 @@ def _make_gateway(hub: Hub) -> _Gateway:
 
     settings = hub.settings
     listener = bind(settings.host, settings.gateway_port, "gateway-port")
-    config = _config(create_gateway(hub), settings, lifespan="off")
+    assert hub.federation is not None, "the fabric broker is on"
+    config = _config(create_gateway(hub.federation), settings, lifespan="off")
     return _Gateway(config, listener, url_of(settings, listener, settings.gateway_public_url))
 
 

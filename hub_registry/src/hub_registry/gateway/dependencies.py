@@ -26,7 +26,7 @@ class GatewayHub(Protocol):
     settings: Settings
     audit: Audit
     access_log: AccessLog
-    identity: Identities
+    identities: Identities
     functions: Functions
     endpoints: EndpointsService
     compute: ComputeTasks
@@ -42,7 +42,7 @@ async def caller_of(
     request: Request, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
 ) -> Caller:
     """Who calls, with a token for this service."""
-    caller = await hub_of(request).identity.caller(authorization)
+    caller = await hub_of(request).identities.caller(authorization)
     request.scope[PRINCIPAL_KEY] = caller.principal
     require_scope(caller, COMPUTE_SCOPE)
     return caller
