@@ -18,10 +18,12 @@ from home_run.errors import HomeRunError
 from hub_registry import __version__, openapi, problems
 from hub_registry.accounts import routes as accounts
 from hub_registry.audit import routes as audit
+from hub_registry.endpoints import routes as endpoints
 from hub_registry.errors import RegistryError
 from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.health import routes as health
 from hub_registry.hub import Hub
+from hub_registry.identity import api as clients
 from hub_registry.middleware import BodyLimitMiddleware, RequestMiddleware
 from hub_registry.publications import routes as publications
 from hub_registry.search import routes as search
@@ -41,6 +43,8 @@ ROUTERS = (
     storage.router,
     publications.router,
     search.router,
+    endpoints.router,
+    clients.router,
     accounts.router,
     audit.router,
     health.router,
