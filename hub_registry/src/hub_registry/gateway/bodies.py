@@ -104,6 +104,12 @@ class EndpointRegistrationV3(_EndpointRegistration):
     """An endpoint, as version 3 of the interface has it."""
 
 
+class EndpointUpdate(_EndpointRegistration):
+    """An endpoint that starts again; or, without endpoint_name, what shall change of it."""
+
+    endpoint_name: Text | None = Field(default=None, min_length=1, max_length=128)  # type: ignore[assignment]
+
+
 class ReadQueue(BaseModel):
     """Where messages are taken from."""
 
@@ -138,6 +144,12 @@ class EndpointRegistered(BaseModel):
     command_queue_info: ReadQueue
     heartbeat_queue_info: WriteQueue
     warnings: list[str] = []
+
+
+class EndpointUpdated(BaseModel):
+    """Which endpoint was changed, while it runs on."""
+
+    endpoint_id: UUID
 
 
 class EndpointEntry(BaseModel):

@@ -53,16 +53,10 @@ class GatewayError(BaseModel):
     request_id: str | None = Field(description="Names this request in the hub's log.")
 
 
-def status_of(error: BaseException) -> int:
-    """The HTTP status of an error."""
-    document = problems.document(error)
-    return STATUS_OF_KIND.get(document["kind"], document["status"])
-
-
 def document(error: BaseException) -> dict[str, Any]:
     """The body of the answer to a request that ended with this error."""
     problem = problems.document(error)
-    status = STATUS_OF_KIND.get(problem["kind"], problem["status"])
+    status: int = STATUS_OF_KIND.get(problem["kind"], problem["status"])
     detail = f"{problem['detail']} {problem['remedy']}".rstrip()
     body = {
         "status": "Failed",
