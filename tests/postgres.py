@@ -22,11 +22,19 @@ from typing import Any, Literal
 
 import psutil
 import psycopg
+import pytest
 
 from services import postgresql_binaries
 
 #: Seconds the server may take to start or to stop before a test gives up on it.
 PATIENCE_S = 60.0
+
+#: For tests that use a hub's `settings`, and all that is made from them: once on each database.
+ON_BOTH = pytest.mark.parametrize(
+    "database_url",
+    ["sqlite", pytest.param("postgresql", marks=pytest.mark.service("postgresql"))],
+    indirect=True,
+)
 
 #: The name of the database role, a superuser.
 ROLE = "dlhub"

@@ -33,9 +33,27 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """Where `settings` say the database is; None, SQLite in the data directory, without `ON_BOTH`."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield None
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.start().database(migrated=True)
+    yield url
+    server.start().drop(url)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str | None) -> Settings:
     """Of a hub with a data directory of its own and the administrator 'admin'."""
-    return Settings.load(data_dir=tmp_path / "hub", port=0, admin_name="admin", min_free_bytes=0)
+    return Settings.load(
+        data_dir=tmp_path / "hub",
+        port=0,
+        admin_name="admin",
+        min_free_bytes=0,
+        **({"database_url": database_url} if database_url else {}),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-pytestmark = pytest.mark.asyncio
+from postgres import ON_BOTH
+
+pytestmark = [pytest.mark.asyncio, ON_BOTH]
 
 
 async def test_whoami_tells_whose_token_it_is(api) -> None:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.asyncio
+from postgres import ON_BOTH
+
+pytestmark = [pytest.mark.asyncio, ON_BOTH]
 
 
 async def test_changes_are_listed_with_request_and_address(api) -> None:

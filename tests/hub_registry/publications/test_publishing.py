@@ -8,6 +8,7 @@ import pytest
 
 from bundles import DOUBLE, Bundle, follow, hand_in, publish, python_servable, sha256, upload
 from hub_registry.settings import Settings
+from postgres import ON_BOTH
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.service("package-index")]
 
@@ -18,6 +19,7 @@ async def _count(api, **body) -> int:
     return int((await api.client.post("search", json=body)).json()["total"])
 
 
+@ON_BOTH
 async def test_a_servable_becomes_live(api) -> None:
     handed_in = await hand_in(api.client, python_servable(test=TEST))
     assert handed_in.status_code == 202
@@ -50,6 +52,7 @@ async def test_the_same_again_is_the_same_publication(api) -> None:
     assert len(versions) == 1
 
 
+@ON_BOTH
 async def test_a_version_never_changes(api) -> None:
     first = await publish(api.client, python_servable())
     other = python_servable(code=DOUBLE.replace("2 *", "3 *"))
@@ -66,6 +69,7 @@ async def test_a_version_never_changes(api) -> None:
     assert second["digest"] != first["digest"]
 
 
+@ON_BOTH
 async def test_without_a_version_the_hub_counts(api) -> None:
     def bundle(factor: int) -> Bundle:
         return python_servable(version=None, code=DOUBLE.replace("2 *", f"{factor} *"))
@@ -107,12 +111,14 @@ async def test_a_servable_that_fails_never_becomes_live(api, code: str, test, sa
     assert api.hub.audit.list_records(outcome="failed")[0].tag == "publications:publication:fail"
 
 
+@ON_BOTH
 async def test_a_failed_version_string_can_be_used_again(api) -> None:
     broken = python_servable(code="import no_such_module\n")
     await follow(api.client, (await hand_in(api.client, broken)).json()["id"])
     assert (await publish(api.client, python_servable()))["version"] == "1"
 
 
+@ON_BOTH
 async def test_a_retry_goes_on_from_the_last_state_reached(api, tmp_path) -> None:
     switch = tmp_path / "repaired"
     code = (
@@ -134,6 +140,7 @@ async def test_a_retry_goes_on_from_the_last_state_reached(api, tmp_path) -> Non
     assert "is live; only a failed one is retried" in again.json()["detail"]
 
 
+@ON_BOTH
 async def test_a_retry_whose_version_was_taken_meanwhile(api) -> None:
     broken = (await hand_in(api.client, python_servable(code="import no_such_module\n"))).json()
     await follow(api.client, broken["id"])
@@ -143,6 +150,7 @@ async def test_a_retry_whose_version_was_taken_meanwhile(api) -> None:
     assert (await api.client.get(f"publications/{broken['id']}")).json()["state"] == "failed"
 
 
+@ON_BOTH
 async def test_two_publishers_of_one_version_at_once(api) -> None:
     bundles = [python_servable(code=DOUBLE.replace("2 *", f"{factor} *")) for factor in range(2, 10)]
     for bundle in bundles:
@@ -159,6 +167,7 @@ async def test_two_publishers_of_one_version_at_once(api) -> None:
     assert (await follow(api.client, accepted.pop()))[0] == "live"
 
 
+@ON_BOTH
 async def test_publishers_without_versions_at_once_get_different_ones(api) -> None:
     bundles = [
         python_servable(version=None, code=DOUBLE.replace("2 *", f"{factor} *")) for factor in range(2, 7)
@@ -181,6 +190,7 @@ class TestOneAtATime:
         assert [record.subject for record in reversed(records)] == [f"admin/{name} 1" for name in names]
 
 
+@ON_BOTH
 async def test_another_users_publication_is_not_there(api) -> None:
     ann, bob = api.as_user("ann"), api.as_user("bob")
     publication = await publish(api.client, python_servable(visible_to=["carol"]), ann)
@@ -197,6 +207,7 @@ async def test_another_users_publication_is_not_there(api) -> None:
     assert len((await api.client.get("publications", headers=ann)).json()["publications"]) == 1
 
 
+@ON_BOTH
 async def test_publications_in_pages(api) -> None:
     for number in range(5):
         await publish(api.client, python_servable(version=str(number)))
@@ -207,6 +218,7 @@ async def test_publications_in_pages(api) -> None:
     assert rest["next"] is None
 
 
+@ON_BOTH
 async def test_the_log_is_read_while_it_grows(api, tmp_path) -> None:
     """The servable waits for the reader of its own log, so the reader must be woken in between."""
     go_on = tmp_path / "go-on"

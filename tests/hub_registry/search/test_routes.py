@@ -4,8 +4,9 @@ import pytest
 
 from bundles import python_servable, sha256
 from hub_registry.servables.interface import NewVersion
+from postgres import ON_BOTH
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, ON_BOTH]
 
 
 def _add(api, owner: str, name: str, **dlhub) -> None:

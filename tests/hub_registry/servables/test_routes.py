@@ -4,8 +4,9 @@ import pytest
 
 from bundles import python_servable, sha256
 from hub_registry.servables.interface import NewVersion, VersionFile
+from postgres import ON_BOTH
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, ON_BOTH]
 
 DATA = bytes(range(256)) * 1000
 

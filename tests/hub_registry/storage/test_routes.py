@@ -9,8 +9,9 @@ import pytest
 
 from bundles import append_headers, location, sha256, upload, upload_headers
 from hub_registry.settings import Settings
+from postgres import ON_BOTH
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, ON_BOTH]
 
 DATA = b"0123456789" * 100_000
 NAME = sha256(DATA)
