@@ -35,7 +35,12 @@ async def submit_v3(
     """
     endpoint = await hub.endpoints.load_to_submit(caller, str(endpoint_uuid))
     submitted = await hub.compute.submit(caller, endpoint, submission)
-    return bodies.SubmittedV3.model_validate(submitted, from_attributes=True)
+    return bodies.SubmittedV3(
+        request_id=UUID(submitted.request_id),
+        task_group_id=UUID(submitted.group_id),
+        endpoint_id=endpoint_uuid,
+        tasks={UUID(function): [UUID(task) for task in ids] for function, ids in submitted.tasks.items()},
+    )
 
 
 @router.post("/v2/submit", deprecated=True)
