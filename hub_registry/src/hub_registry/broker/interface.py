@@ -2,13 +2,18 @@
 
 ::
 
-    exchange dlhub.results (topic)     ── gateway.<user endpoint> ──> queue dlhub.results      (all hubs share)
-                                       ── fabric.<user endpoint>  ──> queue dlhub.hub.<hub>    (each hub's own)
-                                       ── anything else           ──> queue dlhub.unclaimed    (kept for an hour)
-    exchange dlhub.heartbeats (topic)  ── <endpoint or user endpoint> ──> queue dlhub.heartbeats (all hubs share)
-                                                                    └──> queue dlhub.hub.<hub>  (each hub's own)
-    exchange dlhub.dead (fanout)       ──> queue dlhub.dead
-    default exchange                   ──> ep.<endpoint>.commands, uep.<user endpoint>.tasks, tg.<user>.<group>
+    exchange dlhub.results (topic)
+        gateway.<user endpoint>  ──> queue dlhub.results          all hubs share it
+        fabric.<user endpoint>   ──> queue dlhub.hub.<hub>        each hub has its own
+        anything else            ──> queue dlhub.unclaimed        kept for an hour
+    exchange dlhub.heartbeats (topic)
+        <endpoint or user endpoint>  ──> queue dlhub.heartbeats   all hubs share it
+                                     └─> queue dlhub.hub.<hub>    each hub has its own
+    exchange dlhub.dead (fanout)     ──> queue dlhub.dead
+    default exchange                 ──> ep.<endpoint>.commands, uep.<user endpoint>.tasks, tg.<user>.<group>
+
+A sender can have a message put into the queue of another key of its exchange (the header CC); its own routing
+key stays on it. So whoever reads one of these queues looks at the routing key, not only at the queue.
 """
 
 from __future__ import annotations
@@ -89,8 +94,10 @@ class Delivery:
     user_id: str = ""
 
 
-#: Returns when the message has been dealt with and may be forgotten. `RefusedMessageError` sends it to the dead
-#: letters with an audit record; any other error has it delivered again after a pause.
+#: Returns when the message has been dealt with and may be forgotten. `RefusedMessageError` sends it to the
+#: dead letters with an audit record; any other error has it delivered again after a pause: a transient one for
+#: as long as it takes, another a few times, and then it goes to the dead letters as well. Messages may come
+#: twice, and their handlers run at the same time.
 Handler = Callable[[Delivery], Awaitable[None]]
 
 

@@ -1,0 +1,222 @@
+"""Consuming one queue for as long as the hub runs, whatever becomes of connections and channels."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from typing import cast
+
+import aiormq
+import structlog
+from aio_pika.abc import AbstractIncomingMessage
+from aio_pika.channel import Channel
+from aio_pika.exceptions import ChannelNotFoundEntity
+
+from hub_registry.broker.dead_letters import DeadLetters
+from hub_registry.broker.interface import Delivery, Handler, RefusedMessageError, UnroutableError
+from hub_registry.broker.link import CONNECT_S, LOST, Link, unless_lost
+from hub_registry.broker.wire import UNREADABLE
+from hub_registry.errors import RegistryError
+
+logger = structlog.get_logger(__name__)
+
+#: How often a message over which its handler fails is delivered before it becomes a dead letter.
+MAX_DELIVERIES = 6
+
+#: Seconds before the second delivery; doubles with each.
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 10.0
+
+#: Seconds that handlers may still take when consuming ends.
+GRACE_S = 5.0
+
+#: Seconds between looks whether RabbitMQ still has this consumer: it goes together with its queue.
+LOOK_S = 1.0
+
+
+class Consumer:
+    """Consumes a queue over a shared link. Belongs to one event loop.
+
+    Handlers run at the same time, up to the prefetch, and begin in the order in which messages come. A
+    message is acknowledged when its handler has returned. A connection that is lost does not end a running
+    handler; its message comes again, here or at another hub.
+
+    Parameters
+    ----------
+    link
+        An open link.
+    queue, handler, prefetch
+        As in `broker.interface.Broker.consume`.
+    dead_letters
+        Where messages go that cannot be handled.
+    max_bytes
+        Largest body that is handled.
+    first_pause_s
+        As `FIRST_PAUSE_S`.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        queue: str,
+        handler: Handler,
+        prefetch: int,
+        dead_letters: DeadLetters,
+        max_bytes: int,
+        first_pause_s: float = FIRST_PAUSE_S,
+    ) -> None:
+        self._link = link
+        self._queue = queue
+        self._handler = handler
+        self._prefetch = prefetch
+        self._dead_letters = dead_letters
+        self._max_bytes = max_bytes
+        self._first_pause_s = first_pause_s
+        self._channel: Channel | None = None
+        self._tag = ""
+        self._supervision: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin.
+
+        Raises
+        ------
+        UnroutableError
+            There is no such queue.
+        BrokerUnavailableError
+            The broker is away.
+        """
+        try:
+            await self._consume()
+        except ChannelNotFoundEntity:
+            raise UnroutableError(f"There is no queue {self._queue!r} to consume.") from None
+        self._supervision = asyncio.create_task(self._supervise(), name=f"consume {self._queue}")
+
+    async def stop(self) -> None:
+        """End: running handlers get a few seconds, and what is not acknowledged goes back to its queue."""
+        if self._supervision is not None:
+            self._supervision.cancel()
+            await asyncio.gather(self._supervision, return_exceptions=True)
+        channel, self._channel = self._channel, None
+        if channel is not None and not channel.is_closed:
+            with suppress(*LOST):
+                underlay = await channel.get_underlay_channel()
+                await unless_lost(underlay.basic_cancel(self._tag))
+        if self._running:
+            await asyncio.wait(self._running, timeout=GRACE_S)
+        for task in tuple(self._running):
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        if channel is not None:
+            with suppress(*LOST):
+                await unless_lost(channel.close())
+
+    async def _supervise(self) -> None:
+        while True:
+            try:
+                if not await self._is_consuming():
+                    await self._consume()
+                    logger.info("consuming again", queue=self._queue)
+            except (RegistryError, *LOST) as error:
+                logger.warning("cannot consume", queue=self._queue, error=str(error))
+            await asyncio.sleep(LOOK_S)
+
+    async def _is_consuming(self) -> bool:
+        channel = self._channel
+        if channel is None or channel.is_closed:
+            return False
+        underlay = cast(aiormq.Channel, await channel.get_underlay_channel())
+        return self._tag in underlay.consumers
+
+    async def _consume(self) -> None:
+        former, self._channel = self._channel, None
+        if former is not None and not former.is_closed:
+            with suppress(*LOST):
+                await unless_lost(former.close())
+        channel = await self._link.channel(CONNECT_S)
+        await unless_lost(channel.set_qos(prefetch_count=self._prefetch))
+        queue = await unless_lost(channel.get_queue(self._queue, ensure=True))
+        self._tag = await unless_lost(queue.consume(self._take))
+        self._channel = channel
+
+    async def _take(self, message: AbstractIncomingMessage) -> None:
+        # In a task of its own: aiormq cancels its callbacks when the channel ends.
+        task = asyncio.create_task(self._handle(message))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _handle(self, message: AbstractIncomingMessage) -> None:
+        delivery = _delivery(self._queue, message)
+        pause_s = self._first_pause_s
+        deliveries = 1
+        while True:
+            try:
+                await self._deliver(delivery, last=deliveries >= MAX_DELIVERIES)
+                break
+            except Exception as error:
+                transient = _is_transient(error)
+                logger.log(
+                    30 if transient else 40,
+                    "message will be delivered again",
+                    queue=self._queue,
+                    key=delivery.routing_key,
+                    error=f"{type(error).__name__}: {error}",
+                    exc_info=not transient,
+                )
+                # While the database is away, for instance, messages wait; that is no fault of theirs.
+                deliveries += not transient
+            await asyncio.sleep(pause_s)
+            if _is_lost(message):
+                return  # the broker delivers it anew, and somebody else may have it by now
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+            delivery = replace(delivery, redelivered=True)
+        # aiormq cancels this as well where the connection breaks; there is nothing left to do then.
+        with suppress(asyncio.CancelledError, *LOST):
+            await message.ack()
+
+    async def _deliver(self, delivery: Delivery, *, last: bool) -> None:
+        try:
+            if UNREADABLE in delivery.headers:
+                raise RefusedMessageError(
+                    f"The message's properties cannot be read: {delivery.headers[UNREADABLE]}."
+                )
+            if len(delivery.body) > self._max_bytes:
+                raise RefusedMessageError(
+                    f"The message has {len(delivery.body)} bytes; {self._max_bytes} are allowed."
+                )
+            await self._handler(delivery)
+        except RefusedMessageError as error:
+            await self._dead_letters.refuse(delivery, error)
+        except Exception as error:
+            if not last or _is_transient(error):
+                raise
+            await self._dead_letters.give_up(delivery, error)
+
+
+def _is_transient(error: Exception) -> bool:
+    return isinstance(error, OSError | asyncio.TimeoutError) or (
+        isinstance(error, RegistryError) and error.transient
+    )
+
+
+def _is_lost(message: AbstractIncomingMessage) -> bool:
+    try:
+        return bool(message.channel.is_closed)
+    except LOST:
+        return True
+
+
+def _delivery(queue: str, message: AbstractIncomingMessage) -> Delivery:
+    return Delivery(
+        queue=queue,
+        exchange=message.exchange or "",
+        routing_key=message.routing_key or "",
+        body=message.body,
+        headers=message.headers,
+        content_type=message.content_type or "",
+        timestamp=message.timestamp.timestamp() if message.timestamp else None,
+        redelivered=bool(message.redelivered),
+        user_id=message.user_id or "",
+    )
