@@ -95,9 +95,9 @@ class Delivery:
 
 
 #: Returns when the message has been dealt with and may be forgotten. `RefusedMessageError` sends it to the
-#: dead letters with an audit record; any other error has it delivered again after a pause: a transient one for
-#: as long as it takes, another a few times, and then it goes to the dead letters as well. Messages may come
-#: twice, and their handlers run at the same time.
+#: dead letters with an audit record; any other error has it delivered again after a pause: a transient one
+#: for as long as it takes, another a few times, and then it goes to the dead letters as well. Messages may
+#: come twice, and their handlers run at the same time.
 Handler = Callable[[Delivery], Awaitable[None]]
 
 

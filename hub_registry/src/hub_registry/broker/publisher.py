@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime, timezone
 from typing import Any
 
 import structlog
-from aio_pika import DeliveryMode, Message
 from aio_pika.channel import Channel
 from aio_pika.exceptions import ChannelPreconditionFailed, DeliveryError, PublishError
+from pamqp.commands import Basic
 
 from hub_registry.broker.interface import BrokerUnavailableError, UnroutableError
 from hub_registry.broker.link import LOST, Link
@@ -26,6 +26,9 @@ PATIENCE_S = 30.0
 
 #: Seconds after which a confirmation counts as lost. RabbitMQ withholds them while it lacks memory or disk.
 CONFIRM_S = 10.0
+
+#: RabbitMQ writes such a message to its disk.
+PERSISTENT = 2
 
 #: Seconds between attempts, and between looks for overdue confirmations.
 PAUSE_S = 0.25
@@ -109,18 +112,17 @@ class Publisher:
                 f"The message for {routing_key or exchange} has {len(body)} bytes; {self._max_bytes} are "
                 "allowed."
             )
-        message = Message(
-            body,
-            headers=dict(headers or {}),
+        properties = Basic.Properties(
             content_type=content_type,
-            delivery_mode=DeliveryMode.PERSISTENT,
+            headers=dict(headers or {}),
+            delivery_mode=PERSISTENT,
             message_id=uuid.uuid4().hex,
-            timestamp=int(time.time()),
+            timestamp=datetime.now(timezone.utc),
         )
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience_s
         while True:
-            lost = await self._attempt(exchange, routing_key, message, deadline)
+            lost = await self._attempt(exchange, routing_key, body, properties, deadline)
             if lost is None:
                 return
             if self._stopping or loop.time() >= deadline:
@@ -132,22 +134,22 @@ class Publisher:
             await asyncio.sleep(PAUSE_S)
 
     async def _attempt(
-        self, exchange: str, routing_key: str, message: Message, deadline: float
+        self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties, deadline: float
     ) -> BaseException | None:
         """Publish once; returns what has lost the message or its confirmation, if anything."""
         channel = self._channel
         if channel is None or channel.is_closed:
             channel = await self._open(deadline)
         loop = asyncio.get_running_loop()
-        key = str(message.message_id)
+        key = str(properties.message_id)
         self._unconfirmed[key] = loop.time()
         try:
             underlay = await channel.get_underlay_channel()
             await underlay.basic_publish(
-                message.body,
+                body,
                 exchange=exchange,
                 routing_key=routing_key,
-                properties=message.properties,
+                properties=properties,
                 mandatory=True,
             )
         except PublishError:
@@ -158,9 +160,9 @@ class Publisher:
         except ChannelPreconditionFailed as error:
             # The channel ends with it, and with the messages of others that were under way: theirs go again.
             largest = re.search(r"max size (\d+)", str(error))
-            if largest and len(message.body) > int(largest[1]):
+            if largest and len(body) > int(largest[1]):
                 raise TooLargeError(
-                    f"RabbitMQ takes messages of up to {largest[1]} bytes; this one has {len(message.body)}.",
+                    f"RabbitMQ takes messages of up to {largest[1]} bytes; this one has {len(body)}.",
                     remedy="The operator can raise max_message_size in rabbitmq.conf.",
                 ) from error
             return error
