@@ -11,7 +11,7 @@ from sqlalchemy import text
 from hub_registry import dialects
 from hub_registry.accounts.tables import users
 from hub_registry.database import WRITE_LOCK, Database
-from hub_registry.errors import StorageFullError, UnavailableError
+from hub_registry.errors import InvalidRequestError, StorageFullError, UnavailableError
 from postgres import PostgresServer
 
 ADD_A = "INSERT INTO users (id, name, role, created_at) VALUES ('a', 'a', 'user', 0)"
@@ -189,6 +189,14 @@ def test_a_url_without_a_driver_gets_psycopg(postgres_url: str) -> None:
         database.check()
         assert database.engine.driver == "psycopg"
         database.close()
+
+
+@on_postgresql
+def test_a_value_that_does_not_fit_is_the_callers_mistake(postgresql: Database) -> None:
+    with pytest.raises(InvalidRequestError, match="too long"):
+        _add(postgresql, "a" * 40)
+    with pytest.raises(InvalidRequestError, match="out of range"):
+        _change(postgresql, f"INSERT INTO blobs VALUES ('a', {2**64}, 0, 0)")
 
 
 @on_postgresql

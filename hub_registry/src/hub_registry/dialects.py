@@ -10,7 +10,13 @@ from sqlalchemy import URL, Connection, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from hub_registry.errors import ConfigurationError, RegistryError, StorageFullError, UnavailableError
+from hub_registry.errors import (
+    ConfigurationError,
+    InvalidRequestError,
+    RegistryError,
+    StorageFullError,
+    UnavailableError,
+)
 
 #: How long one SQLite connection waits for another process (a second hub's migration, an operator's shell).
 SQLITE_BUSY_MS = 10_000
@@ -37,6 +43,9 @@ _POSTGRESQL = {
 #: SQLSTATEs of PostgreSQL, or classes of them, that pass: a lost connection, a server that starts or stops or
 #: is full, transactions in each other's way, a standby that does not take writes yet.
 _TRANSIENT = ("08", "53", "57P", "57014", "40", "55P03", "25P03", "25006")
+
+#: A text that is too long for its column, a number that is too large; SQLite has bounds for neither.
+_UNFIT = ("22001", "22003")
 
 
 def create_engine(url: str) -> Engine:
@@ -84,6 +93,11 @@ def explain(error: DBAPIError | PoolTimeoutError, *, committing: bool = False) -
         return unavailable(f"The database does not answer: {reason}.{unknown}")
     if state is not None and state.startswith(_TRANSIENT):
         return unavailable(f"The database cannot do this now: {reason}.")
+    if state in _UNFIT:
+        return InvalidRequestError(
+            f"A value cannot be kept in the database: {reason}.",
+            remedy="Send a shorter text, or a number nearer to zero.",
+        )
     return None
 
 

@@ -152,6 +152,12 @@ def test_a_subject_from_a_path_is_cut(audit: Audit) -> None:
     assert len(audit.list_records()[0].subject) == MAX_SUBJECT
 
 
+def test_an_address_that_a_proxy_made_up_is_cut(audit: Audit) -> None:
+    _refuse(audit, address="x" * 1000, actor="e" * 1000)
+    (record,) = audit.list_records()
+    assert (record.address, record.actor) == ("x" * 64, "e" * 64)
+
+
 def test_records_are_listed_newest_first_in_pages_and_by_what_they_are(audit: Audit) -> None:
     for number in range(5):
         audit.record("ada", "a:b:c", str(number))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sqlalchemy import insert, select
+from sqlalchemy import String, insert, select
 
 from hub_registry.audit.interface import AuditRecord
 from hub_registry.audit.tables import audit_records
@@ -13,6 +13,14 @@ from hub_registry.database import Database
 
 #: Longest subject kept; it can come from the path of a refused request.
 MAX_SUBJECT = 512
+
+#: The longest text of each column. What is longer, an address that a proxy made up for instance, is cut: a
+#: record that cannot be kept would be worse.
+_LENGTHS = {"subject": MAX_SUBJECT} | {
+    column.name: column.type.length
+    for column in audit_records.c
+    if isinstance(column.type, String) and column.type.length
+}
 
 
 class SqlAuditStore:
@@ -23,10 +31,13 @@ class SqlAuditStore:
 
     def append(self, records: Sequence[AuditRecord]) -> None:
         """Add the records, joining the open transaction where there is one."""
-        rows = [asdict(record) | {"subject": record.subject[:MAX_SUBJECT]} for record in records]
+        rows = [asdict(record) for record in records]
         for row in rows:
             del row["id"]  # the database numbers them
-        with self._database.write() as connection:
+            for name, length in _LENGTHS.items():
+                row[name] = row[name] and row[name][:length]
+        # It looks at nothing, so it need not keep other hubs from writing.
+        with self._database.write(exclusive=False) as connection:
             connection.execute(insert(audit_records), rows)
 
     def list_records(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import DDL, BigInteger, Column, Double, ForeignKey, Index, Integer, String, Table, event
 
-from hub_registry.database import metadata
+from hub_registry.database import metadata, ordered_text
 from hub_registry.search.interface import MAX_FIELD, MAX_TEXT
 
 _Number = BigInteger().with_variant(Integer, "sqlite")
@@ -20,9 +20,7 @@ search_fields = Table(
     Column("text", String(MAX_TEXT), nullable=False),
     # `text` with case folded, which SQL cannot do for all of Unicode; see `leaves.fold`.
     # In the order of its code points on every database, which is also the one a prefix is looked up in.
-    Column(
-        "folded", String(MAX_TEXT, collation="C").with_variant(String(MAX_TEXT), "sqlite"), nullable=False
-    ),
+    Column("folded", ordered_text(MAX_TEXT), nullable=False),
     Column("number", Double),
     Index("ix_search_fields_field_folded_version_id", "field", "folded", "version_id"),
     Index("ix_search_fields_field_number_version_id", "field", "number", "version_id"),
