@@ -189,10 +189,11 @@ class PostgresServer:
         command = [self._binaries / "initdb", "--pgdata", self.directory / "data", "--username", ROLE]
         options = ["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"]
         icu = ["--locale-provider=icu", "--icu-locale=en-US"]
-        done = subprocess.run(
-            [*command, *options, *icu], capture_output=True, text=True, check=False, **self._as_user()
-        )
-        assert done.returncode == 0, f"initdb failed:\n{done.stdout}{done.stderr}"
+        for attempt in ([*command, *options, *icu], [*command, *options]):  # before version 15 without
+            done = subprocess.run(attempt, capture_output=True, text=True, check=False, **self._as_user())
+            if done.returncode == 0:
+                return
+        raise AssertionError(f"initdb failed:\n{done.stdout}{done.stderr}")
 
     def _launch(self) -> None:
         settings = {
