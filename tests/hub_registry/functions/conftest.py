@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,28 +15,9 @@ from hub_registry.audit.storage import SqlAuditStore
 from hub_registry.database import Database
 from hub_registry.functions.service import Functions
 from hub_registry.functions.storage import SqlFunctionsStore
-from hub_registry.settings import Settings
 
 #: Largest code that `functions` takes.
 MAX_CODE_BYTES = 100_000
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service("postgresql"))])
-def database(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Database]:
-    """An empty database with every table, of either kind."""
-    if request.param == "sqlite":
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        database = Database(settings.database_url)
-        database.upgrade()
-        yield database
-        database.close()
-    else:
-        server = request.getfixturevalue("postgres")
-        url = server.start().database(migrated=True)
-        database = Database(url)
-        yield database
-        database.close()
-        server.drop(url)
 
 
 @pytest.fixture

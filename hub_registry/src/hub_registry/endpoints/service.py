@@ -78,7 +78,9 @@ class EndpointsService:
     start_timeout_s
         Seconds that a user endpoint may take from its start command to its first heartbeat.
     hub_is_alive
-        Whether a hub, by its id, is known to have ended (False). Nobody has to know.
+        False for a hub, by its id, that is known to have ended; it is enough where nobody knows.
+    sweep_s
+        Seconds between two sweeps.
     clock, monotonic
         Seconds since the epoch; seconds, never set back.
     """
@@ -93,6 +95,7 @@ class EndpointsService:
         stale_heartbeats: float = 3.0,
         start_timeout_s: float = 300.0,
         hub_is_alive: Callable[[str], bool] = lambda _hub_id: True,
+        sweep_s: float = SWEEP_S,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -100,6 +103,7 @@ class EndpointsService:
         self._broker = broker
         self._audit = audit
         self._hub_is_alive = hub_is_alive
+        self._sweep_s = sweep_s
         self._clock = clock
         self._mirror = Mirror(hub_id)
         self._changes = Changes(store, self._mirror, clock)
@@ -367,7 +371,7 @@ class EndpointsService:
 
     async def _sweep_forever(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(self._sweep_s)
             try:
                 await self.sweep()
             except Exception:

@@ -212,27 +212,20 @@ class Starts:
 
     async def _send(self, known: StoredUserEndpoint, runtime: Mapping[str, Any] | None = None) -> None:
         """Send the start command, unless another hub or another call is doing it."""
-        generation = known.generation + 1
-        # First, and not for the one hub alone that will send: the same for all, and it may fail.
-        url = await self._broker.grant(_grant(known), generation)
+        # Where the broker is away, nothing is written.
+        await self._broker.declare(commands_queue(known.endpoint_id))
         step = states.sent(known.generation, runtime)
         row = await self._changes.change_user_endpoint(known.id, step, self._record)
         if row is None:
-            await self._restore(known.id, generation)
             return
         self._known_since[row.id] = (row.generation, self._monotonic())
         try:
+            url = await self._broker.grant(_grant(row), row.generation)
             await self._publish(row, url)
         except BaseException:
             step = states.unsent("The start command could not be sent; it will be tried again.")
             await self._changes.change_user_endpoint(row.id, step)
             raise
-
-    async def _restore(self, id: str, generation: int) -> None:
-        """Undo a grant that turned out not to be wanted: the process may have come back meanwhile."""
-        row = self._mirror.user_endpoints.get(id)
-        if row is not None and 0 < row.generation != generation:
-            await self._broker.grant(_grant(row), row.generation)
 
     def _record(self, row: StoredUserEndpoint) -> None:
         detail = {

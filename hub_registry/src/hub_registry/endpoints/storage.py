@@ -47,13 +47,13 @@ class SqlEndpointsStore:
 
     def transaction(self) -> AbstractContextManager[object]:
         """Make what happens inside one atomic change."""
-        return self._database.write()
+        return self._database.write(exclusive=False)
 
     # -- endpoints -----------------------------------------------------------------------------------------
 
     def add_endpoint(self, endpoint: StoredEndpoint) -> None:
         """Keep a new endpoint."""
-        with self._database.write() as connection:
+        with self._database.write(exclusive=False) as connection:
             connection.execute(insert(endpoints).values(_endpoint_row(endpoint)))
 
     def find_endpoint(self, endpoint_id: str) -> StoredEndpoint | None:
@@ -67,7 +67,7 @@ class SqlEndpointsStore:
     def change_endpoint(self, known: StoredEndpoint, wanted: StoredEndpoint, at: float) -> bool:
         """Write what is different, and a line of history where the state is; False where it has changed."""
         values = _difference(_endpoint_row(known), _endpoint_row(wanted))
-        with self._database.write() as connection:
+        with self._database.write(exclusive=False) as connection:
             if not _compare_and_set(connection, endpoints, known, values):
                 return False
             if known.state != wanted.state:
@@ -78,7 +78,7 @@ class SqlEndpointsStore:
 
     def add_user_endpoint(self, user_endpoint: StoredUserEndpoint) -> bool:
         """False, and nothing changed, where there is one of that id."""
-        with self._database.write() as connection:
+        with self._database.write(exclusive=False) as connection:
             try:
                 with connection.begin_nested():
                     connection.execute(insert(user_endpoints).values(_user_endpoint_row(user_endpoint)))
@@ -97,7 +97,7 @@ class SqlEndpointsStore:
     def change_user_endpoint(self, known: StoredUserEndpoint, wanted: StoredUserEndpoint, at: float) -> bool:
         """Write what is different, and a line of history where the stage is; False where it has changed."""
         values = _difference(_user_endpoint_row(known), _user_endpoint_row(wanted))
-        with self._database.write() as connection:
+        with self._database.write(exclusive=False) as connection:
             if not _compare_and_set(connection, user_endpoints, known, values):
                 return False
             if known.stage != wanted.stage:
@@ -109,7 +109,7 @@ class SqlEndpointsStore:
         """Forget it; False where it has changed."""
         columns = user_endpoints.c
         statement = delete(user_endpoints).where(columns.id == known.id, columns.changes == known.changes)
-        with self._database.write() as connection:
+        with self._database.write(exclusive=False) as connection:
             return connection.execute(statement).rowcount == 1
 
     # -- both ----------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ class SqlEndpointsStore:
 
     def save_sight(self, id: str, at: float, period_s: float, report: Mapping[str, Any]) -> None:
         """Keep when an endpoint or a user endpoint was last heard of, and what it reported."""
-        with self._database.write() as connection:
+        with self._database.write(exclusive=False) as connection:
             for table in (user_endpoints, endpoints):
                 # Reports of one endpoint may be written by several hubs, and then in any order.
                 newer = or_(table.c.seen_at.is_(None), table.c.seen_at <= at)
@@ -156,7 +156,7 @@ class SqlEndpointsStore:
             .where(user_endpoints.c.id == bindparam("b_id"), user_endpoints.c.used_at < bindparam("b_at"))
             .values(used_at=bindparam("b_at"))
         )
-        with self._database.write() as connection:
+        with self._database.write(exclusive=False) as connection:
             connection.execute(statement, [{"b_id": id, "b_at": at} for id, at in used_at.items()])
 
     def history(self, endpoint_id: str, *, before: int | None, limit: int) -> list[HistoryEntry]:
@@ -176,7 +176,7 @@ class SqlEndpointsStore:
         numbered = select(columns.id, age.label("age")).subquery()
         surplus = select(numbered.c.id).where(numbered.c.age > keep)
         statement = delete(endpoint_history).where(or_(columns.at < older_than, columns.id.in_(surplus)))
-        with self._database.write() as connection:
+        with self._database.write(exclusive=False) as connection:
             return connection.execute(statement).rowcount
 
     def _load(self, table: Table, ids: Sequence[str]) -> list[RowMapping]:

@@ -1,0 +1,100 @@
+"""Hubs of these tests: their parts that have to do with endpoints, and time that passes when told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hub_registry.audit.interface import AuditRecord
+from hub_registry.audit.service import Audit
+from hub_registry.audit.storage import SqlAuditStore
+from hub_registry.broker.service import RabbitBroker
+from hub_registry.database import Database
+from hub_registry.endpoints.interface import EndpointRecord, UserEndpointEvent
+from hub_registry.endpoints.service import EndpointsService
+
+#: Seconds that a test waits for something to come about.
+PATIENCE_S = 20.0
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.passed_s = 0.0
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        return 1_700_000_000.0 + self.passed_s
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return 1000.0 + self.passed_s
+
+
+async def eventually(holds: Callable[[], Any], what: str = "it") -> Any:
+    """Wait until something holds; its value."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE_S
+    while not (value := holds()):
+        assert loop.time() < deadline, f"{what} did not come about within {PATIENCE_S} s"
+        await asyncio.sleep(0.01)
+    return value
+
+
+@dataclass
+class HubParts:
+    """One hub process's parts that have to do with endpoints; its sweeps are done by hand."""
+
+    id: str
+    service: EndpointsService
+    broker: RabbitBroker
+    database: Database
+    clock: Clock
+    events: list[UserEndpointEvent] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> list[str]:
+        """What has happened, in order."""
+        return [event.kind for event in self.events]
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let time pass, with a sweep every few seconds."""
+        end = self.clock.passed_s + seconds
+        while self.clock.passed_s < end:
+            self.clock.passed_s = min(self.clock.passed_s + 5.0, end)
+            await self.service.sweep()
+
+    async def state(self, endpoint_id: str) -> str:
+        """How an endpoint is."""
+        return (await self.service.load(endpoint_id)).state
+
+    async def until_state(self, endpoint_id: str, state: str) -> EndpointRecord:
+        """Wait until an endpoint is so."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE_S
+        while (endpoint := await self.service.load(endpoint_id)).state != state:
+            assert loop.time() < deadline, f"the endpoint is {endpoint.state}, not {state}"
+            await asyncio.sleep(0.01)
+        return endpoint
+
+    async def until_seen(self, endpoint_id: str) -> None:
+        """Wait until a heartbeat that was just sent has arrived."""
+        while (await self.service.load(endpoint_id)).seen_at != self.clock.wall():
+            await asyncio.sleep(0.01)
+
+    async def until_event(self, kind: str) -> UserEndpointEvent:
+        """Wait for the next event, which must be of that kind, and take it off the list."""
+        event: UserEndpointEvent = (await eventually(lambda: self.events, kind))[0]
+        assert event.kind == kind, event
+        return self.events.pop(0)
+
+    def audit(self, tag: str) -> list[AuditRecord]:
+        """Audit records whose tag begins so, oldest first."""
+        records = Audit(SqlAuditStore(self.database)).list_records(limit=1000, tag_prefix=tag)
+        return list(reversed(records))
+
+
+OpenHub = Callable[..., Awaitable[HubParts]]
