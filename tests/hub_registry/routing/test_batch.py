@@ -9,8 +9,10 @@ import msgpack
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tasks"))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from bench import PlayedFabric
+from simulation import PlayedSite
 
 from hub_registry.fabrics.interface import WorkerEnvironment
 from hub_registry.routing import batch as batches
@@ -146,3 +148,24 @@ def test_what_a_worker_did_not_begin_is_told_apart() -> None:
 def test_an_answer_that_is_none_is_an_error(answer: bytes) -> None:
     with pytest.raises(ValueError):
         batches.decode(answer, SITE, dispatched=0.0, returned=0.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"t0": "now"},
+        {"t1": float("nan")},
+        {"results": [{"id": 7, "left": True}]},
+        {"results": [{"id": "t0", "ok": "yes", "data": b"", "path": None, "error": None, "ns": {}}]},
+        {"results": [{"id": "t0", "ok": True, "data": "text", "path": None, "error": None, "ns": {}}]},
+        {"results": [{"id": "t0", "ok": True, "data": None, "path": 3, "error": None, "ns": {}}]},
+        {"results": [{"id": "t0", "ok": False, "data": None, "path": None, "error": "no", "ns": {}}]},
+        {"results": [{"id": "t0", "ok": True, "data": b"", "path": None, "error": None, "ns": {"run": "1"}}]},
+    ],
+)
+def test_what_a_site_elsewhere_sends_is_checked(change: dict[str, object]) -> None:
+    sound = {"v": 1, "results": [], "t0": 10.0, "t1": 12.0, "pid": 7, "host": "n"}
+    far = PlayedSite("far")
+    assert batches.decode(msgpack.packb(sound), far, dispatched=0.0, returned=0.0).busy_s == 2.0
+    with pytest.raises(ValueError, match="not an answer"):
+        batches.decode(msgpack.packb(sound | change), far, dispatched=0.0, returned=0.0)

@@ -55,6 +55,10 @@ class RunTimes:
             times._seconds[key] = known + LEARNING_RATE * (seconds_per_event - known)
             times = times._otherwise
 
+    def knows(self, call: Call) -> bool:
+        """Whether something was learned here."""
+        return (call.digest, call.method) in self._seconds
+
     def find(self, call: Call) -> float | None:
         """Seconds an event takes; None as long as nothing is known."""
         seconds = self._seconds.get((call.digest, call.method))
@@ -155,6 +159,8 @@ def decode(answer: bytes, site: Site, *, dispatched: float, returned: float) -> 
     """
     try:
         message: dict[str, Any] = msgpack.unpackb(answer)
+        if site.fabric != "local":
+            _check(message)
         left = {result["id"] for result in message["results"] if result.get("left")}
         results = [result for result in message["results"] if not result.get("left")]
         worker = f"{message['host']}:{message['pid']}"
@@ -184,3 +190,24 @@ def decode(answer: bytes, site: Site, *, dispatched: float, returned: float) -> 
         return Answer(outcomes, left, busy, seconds)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an answer: {type(error).__name__}: {error}") from error
+
+
+def _check(message: dict[str, Any]) -> None:
+    """Raise TypeError where a site elsewhere sends what no worker of ours does."""
+    optional = type(None)
+    moments = (message["t0"], message["t1"])
+    sound = all(isinstance(moment, int | float) and math.isfinite(moment) for moment in moments)
+    for result in message["results"]:
+        sound = sound and isinstance(result["id"], str)
+        if result.get("left"):
+            continue
+        sound = (
+            sound
+            and isinstance(result["ok"], bool)
+            and isinstance(result["data"], bytes | optional)
+            and isinstance(result["path"], str | optional)
+            and isinstance(result["error"], dict | optional)
+            and all(isinstance(key, str) and isinstance(ns, int) for key, ns in result["ns"].items())
+        )
+    if not sound:
+        raise TypeError("a value is of another type than it has to be")

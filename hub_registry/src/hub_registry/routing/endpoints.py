@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from hub_registry.errors import RegistryError
 from hub_registry.routing.lanes import Berth, Lane
 
 log = structlog.get_logger(__name__)
@@ -104,7 +105,8 @@ class Opener:
                     lane.environment, lambda error: self._lost(lane, berth, error)
                 )
             except Exception as error:  # whatever it is, nobody shall wait for it for ever
-                log.exception("endpoint_not_opened", **where)
+                foreseen = isinstance(error, RegistryError)
+                log.error("endpoint_not_opened", **where, error=str(error), exc_info=not foreseen)
                 berth.failure = error
                 continue
             now = self._clock()

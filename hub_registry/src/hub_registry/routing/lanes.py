@@ -87,11 +87,6 @@ class Berth:
         self._batch_s = Learned(0.0)
 
     @property
-    def has_credit(self) -> bool:
-        """Whether a batch can be sent now."""
-        return len(self.flights) < self.credit
-
-    @property
     def is_closed(self) -> bool:
         """Whether there is no endpoint, and none on the way."""
         return self.endpoint is None and self.opening is None
@@ -164,7 +159,7 @@ class Berth:
                 self.credit or 2 * self.workers,
                 round_trip_s,
             ),
-            self.has_credit,
+            in_flight < (self.credit if self.run_times.knows(call) else min(self.workers, self.credit)),
             self.is_closed,
         )
 
@@ -190,8 +185,12 @@ class Line:
         Those of its sites that can be reached and do not refuse the environment.
     refusals
         Why the others are not among them, by site id.
+    is_offline
+        Whether some of them cannot be reached.
     stranded_at
-        Since when none of its sites can be reached, by the router's clock; None while one can.
+        Since when none can be reached, by the router's clock; None while one can.
+    is_held
+        Whether its next batch has to wait: one event more changes nothing.
     """
 
     def __init__(self, placement: tuple[str, ...]) -> None:
@@ -200,13 +199,8 @@ class Line:
         self.refusals: dict[str, str] = {}
         self.is_offline = False
         self.stranded_at: float | None = None
+        self.is_held = False
         self.queues: OrderedDict[CallKey, deque[Work]] = OrderedDict()
-
-    @property
-    def is_saturated(self) -> bool:
-        """Whether its only site has no credit, so that one event more changes nothing."""
-        berths = self.berths
-        return len(berths) == 1 and 0 < berths[0].credit <= len(berths[0].flights)
 
 
 class Lane:
@@ -255,6 +249,7 @@ class Lane:
         """Take everything that waits in a line."""
         works = [work for queue in line.queues.values() for work in queue]
         line.queues.clear()
+        line.is_held = False
         self.busy.pop(line.placement, None)
         self.waiting -= len(works)
         return works

@@ -20,8 +20,9 @@ last event of what waits would then be answered later than a site that has credi
     rate = min(W * k / B, credit * k / (B + transit))      events a second
 
 So a slow site gets what the faster ones would not have finished by then, from the back of the queue, and the
-whole is never later than with the faster ones alone but by what the estimates are wrong. A closed endpoint is
-opened by the same rule, where it pays by `OPENING_PAYS`.
+whole is never later than with the faster ones alone but by what the estimates are wrong. As long as nothing
+is known of a call at a site, each of its workers gets one batch there: the whole is then late by one such
+batch at worst. A closed endpoint is opened by the same rule, where it pays by `OPENING_PAYS`.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class Router:
         lane = self._lanes.get(call.environment.digest) or self._lane(call.environment)
         line = lane.lines.get(call.placement) or self._line(lane, call.placement)
         lane.push(line, work)
-        if not line.is_saturated:
+        if not line.is_held:
             self._pump(lane)
 
     def warm(self, environment: WorkerEnvironment) -> None:
@@ -221,10 +221,9 @@ class Router:
         stuck = 0
         while stuck < len(busy) and not self._stopping:
             placement, line = next(iter(busy.items()))
-            if line.berths:
-                stuck = 0 if self._send_one(lane, line) else stuck + 1
-            elif line.is_offline:
-                stuck += 1
+            if line.berths or line.is_offline:
+                line.is_held = not (line.berths and self._send_one(lane, line))
+                stuck = stuck + 1 if line.is_held else 0
             else:
                 self._give_up(lane, line)
             if len(busy) > 1 and placement in busy:
