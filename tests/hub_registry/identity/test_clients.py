@@ -40,7 +40,11 @@ def test_a_secret_is_rotated_with_an_overlap_or_at_once(service) -> None:
     assert [clients.knows(first.client, made.secret) for made in (first, second, third, fourth)] == [
         False, False, True, True,
     ]  # fmt: skip
-    assert [record.detail["overlap_s"] for record in service.records("identity:client:rotate")] == [3600, 0, 60]
+    assert [record.detail["overlap_s"] for record in service.records("identity:client:rotate")] == [
+        3600,
+        0,
+        60,
+    ]
 
 
 def test_a_revoked_client_is_not_found_and_its_tokens_end(service) -> None:

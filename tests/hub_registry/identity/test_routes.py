@@ -66,7 +66,13 @@ def _code(served, browser, native, name="grace", **options) -> str:
 
 def test_a_machine_gets_one_token_for_each_resource_server(served, machine) -> None:
     tokens = machine.oauth2_client_credentials_tokens(
-        [ComputeScopes.all, AuthScopes.openid, AuthScopes.profile, AuthScopes.email, AuthScopes.manage_projects]
+        [
+            ComputeScopes.all,
+            AuthScopes.openid,
+            AuthScopes.profile,
+            AuthScopes.email,
+            AuthScopes.manage_projects,
+        ]
     )
     assert set(tokens.by_resource_server) == {"funcx_service", "auth.globus.org"}
     compute = tokens.by_resource_server["funcx_service"]
@@ -114,7 +120,9 @@ def test_a_machine_gets_only_scopes_of_its_own(served, machine) -> None:
     with limited:
         tokens = limited.oauth2_client_credentials_tokens(HUB_SCOPE)
         assert tokens["resource_server"] == "dlhub"
-        assert _failure(lambda: limited.oauth2_client_credentials_tokens(ComputeScopes.all)).http_status == 400
+        assert (
+            _failure(lambda: limited.oauth2_client_credentials_tokens(ComputeScopes.all)).http_status == 400
+        )
 
 
 def test_a_wrong_secret_an_unknown_and_a_revoked_client_are_refused_alike(served) -> None:
@@ -230,7 +238,11 @@ def test_a_web_application_gets_codes_with_its_secret(served, browser) -> None:
         assert tokens.decode_id_token()["preferred_username"] == "grace@dlhub"
         refreshed = client.oauth2_refresh_token(tokens["refresh_token"])
         assert refreshed["scope"] == "openid profile"
-    form = {"grant_type": "refresh_token", "refresh_token": refreshed["refresh_token"], "client_id": client_id}
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": refreshed["refresh_token"],
+        "client_id": client_id,
+    }
     assert browser.post("/v2/oauth2/token", data=form).status_code == 401
 
 
@@ -337,7 +349,9 @@ def test_a_client_revokes_its_own_tokens_only(served, browser, native, machine) 
     token = machine.oauth2_client_credentials_tokens("openid")["access_token"]
     with _who(token) as client:
         assert client.userinfo()["name"] == "ada"
-        answer = browser.post("/v2/oauth2/token/revoke", data={"token": token, "client_id": COMPUTE_SDK_CLIENT})
+        answer = browser.post(
+            "/v2/oauth2/token/revoke", data={"token": token, "client_id": COMPUTE_SDK_CLIENT}
+        )
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
         assert client.userinfo()["name"] == "ada"
         assert machine.oauth2_revoke_token(token).data == {"active": False}
@@ -420,9 +434,7 @@ def test_a_client_app_works_as_the_compute_sdk_makes_it(served) -> None:
             assert served.identities.authenticate(header).principal.name == "ada"
             # A token that ended on the server is replaced by the SDK after one refusal.
             for one in app.token_storage.get_token_data_by_resource_server().values():
-                served.identities.tokens.revoke(
-                    served.identities.tokens.find(one.access_token), by="ada"
-                )
+                served.identities.tokens.revoke(served.identities.tokens.find(one.access_token), by="ada")
             assert client.userinfo()["preferred_username"] == "ada@dlhub"
         app.logout()
 

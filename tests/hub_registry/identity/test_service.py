@@ -45,7 +45,8 @@ async def test_an_oauth_token_allows_what_it_was_issued_for(service) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Bearer ", "Basic YTpi", "Bearer dlat_nothing", "Bearer dlhub_x", "Bearer x"]
+    "header",
+    [None, "", "Bearer", "Bearer ", "Basic YTpi", "Bearer dlat_nothing", "Bearer dlhub_x", "Bearer x"],
 )
 async def test_a_header_without_a_valid_token_is_refused(service, header) -> None:
     with pytest.raises(UnauthenticatedError):

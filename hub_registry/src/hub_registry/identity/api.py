@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from hub_registry.accounts.routes import CurrentPrincipal
+from hub_registry.errors import NotFoundError
 from hub_registry.identity.clients import Clients
 from hub_registry.identity.interface import Client
+from hub_registry.identity.service import Identities
 
 router = APIRouter(tags=["accounts"])
 
 
 def clients_service(request: Request) -> Clients:
     """The hub's Clients."""
-    clients: Clients = request.app.state.hub.identities.clients
-    return clients
+    identities: Identities | None = request.app.state.hub.identities
+    if identities is None:
+        raise NotFoundError(
+            "This hub has no OAuth clients: it serves no Globus Compute endpoints.",
+            remedy="The operator can add the fabric broker.",
+        )
+    return identities.clients
 
 
 ClientsService = Annotated[Clients, Depends(clients_service)]
@@ -122,7 +129,7 @@ def revoke_client(client_id: str, caller: CurrentPrincipal, clients: ClientsServ
     return Response(status_code=204)
 
 
-def _fields(client: Client) -> dict[str, object]:
+def _fields(client: Client) -> dict[str, Any]:
     return {
         "id": client.id,
         "name": client.name,

@@ -259,7 +259,9 @@ def _redirect(answer: Answer, origins: tuple[str, str]) -> Response:
             remedy="Begin again in the program that you want to sign in to.",
         )
     # After a form, a browser shall ask for the next page and not send the form there.
-    return RedirectResponse(mended(answer.location, origins), 303, _NOT_KEPT | {"Referrer-Policy": "no-referrer"})
+    return RedirectResponse(
+        mended(answer.location, origins), 303, _NOT_KEPT | {"Referrer-Policy": "no-referrer"}
+    )
 
 
 # --- requests ---

@@ -27,7 +27,7 @@ from hub_registry.identity import texts
 from hub_registry.identity.attempts import Attempts
 from hub_registry.identity.clients import Clients
 from hub_registry.identity.globus import CACHE_S, SKEW_S, GlobusAuth, Linker
-from hub_registry.identity.interface import HUB_SCOPE, Caller, Identity, IdentityStore, Link
+from hub_registry.identity.interface import HUB_SCOPE, Caller, Holder, Identity, IdentityStore, Link
 from hub_registry.identity.scopes import KNOWN, require_scope
 from hub_registry.identity.tokens import Tokens
 from hub_registry.settings import Settings
@@ -89,6 +89,7 @@ class Identities:
         self.domain = urlsplit(settings.public_url).hostname or "dlhub"
         self._cache = TokenCache[Caller](settings.token_cache_s, clock)
         self._globus_cache = TokenCache[Caller](CACHE_S, clock)
+        self._refused_cache = TokenCache[str](CACHE_S, clock)
         self._linked_cache = TokenCache[Identity](settings.token_cache_s, clock)
         self._threads = ThreadPoolExecutor(_THREADS, "identity")
         self.clients = Clients(store, audit, clock=clock, revoked=lambda _client_id: self._cache.clear())
@@ -103,8 +104,9 @@ class Identities:
         self._linker = Linker(store, accounts, audit, clock=clock)
 
     async def start(self) -> None:
-        """Make the client that the official Compute SDK comes with."""
+        """Make the client that the official Compute SDK comes with, and the key to sign with, if need be."""
         await self.run(self.clients.seed)
+        await self.run(lambda: self.keys)
 
     async def stop(self) -> None:
         """Close the connections to Globus Auth."""
@@ -121,7 +123,7 @@ class Identities:
 
     @cached_property
     def keys(self) -> Keys:
-        """What id tokens and consent pages are signed with; the first use may take a moment."""
+        """What id tokens and consent pages are signed with."""
         from hub_registry.identity.keys import Keys
 
         return Keys(self._store, self._secret(), clock=self._clock)
@@ -175,9 +177,11 @@ class Identities:
             identity = self.identity_of(principal.id, principal.name)
             self._linked_cache.put(principal.id.encode(), identity, token_id=principal.id, expires_at=None)
             return Caller(principal, identity, _EVERYTHING)
-        if token.startswith(texts.ACCESS_TOKEN) or self._globus is None:
-            return self._of_this_hub(token)
-        return self._of_globus_auth(token, self._globus)
+        found = self.tokens.find_any(token)
+        # What this hub did not issue may be of Globus Auth, or of a hub that is in its place.
+        if found is None and self._globus is not None:
+            return self._of_globus_auth(token, self._globus)
+        return self._of_this_hub(found)
 
     def find_principal(self, authorization: str) -> Principal | None:
         """For the hub's own API: `accounts.interface.Authority`."""
@@ -259,16 +263,15 @@ class Identities:
         """Write down when tokens were last used; the hub calls it about once a minute."""
         if used := self._cache.take_last_used():
             self._store.touch_tokens(used)
-        for cache in (self._globus_cache, self._linked_cache):
+        for cache in (self._globus_cache, self._refused_cache, self._linked_cache):
             cache.take_last_used()  # kept nowhere
 
     def remove_expired(self) -> int:
         """Forget tokens and codes that have expired; how many tokens that were."""
         return self.tokens.remove_expired()
 
-    def _of_this_hub(self, token: str) -> Caller:
-        found = self.tokens.find(token)
-        if found is None or found.token.kind != "access":
+    def _of_this_hub(self, found: Holder | None) -> Caller:
+        if found is None or found.token.kind != "access" or not self.tokens.works(found):
             raise UnauthenticatedError(
                 "The token is not known to this hub, has expired, or was revoked.", remedy=_HOW_TO_GET_A_TOKEN
             )
@@ -280,19 +283,22 @@ class Identities:
 
     def _of_globus_auth(self, token: str, globus: GlobusAuth) -> Caller:
         """Asks Globus Auth, though not for whoever comes with one made-up token after the other."""
+        digest = texts.digest_of(token)
+        if reason := self._refused_cache.get(digest):
+            raise UnauthenticatedError(reason, remedy=_HOW_TO_GET_A_TOKEN)
         request = current_request.get()
         address = (request.address if request else None) or ""
         self._strange.check(address)
         try:
             said = globus.introspect(token)
-        except UnauthenticatedError:
+        except UnauthenticatedError as error:
             self._strange.failed(address)
+            self._refused_cache.put(digest, error.message, token_id="", expires_at=None)
             raise
         user = self._linker.account_of(said.identity)
         own = str(UUID(user.id))
         identity = Identity(said.identity.id, said.identity.username, said.identity.linked | {own})
         caller = Caller(Principal(user.id, user.name, user.role), identity, said.scopes)
-        digest = texts.digest_of(token)
         self._globus_cache.put(digest, caller, token_id=user.id, expires_at=said.expires_at + SKEW_S)
         return caller
 

@@ -124,15 +124,18 @@ class Tokens:
     def find(self, text: str) -> Holder | None:
         """A token that works now."""
         found = self.find_any(text)
-        if found is None or found.token.revoked_at is not None or found.client_revoked_at is not None:
-            return None
-        return found if self._clock() < found.token.expires_at else None
+        return found if found is not None and self.works(found) else None
 
     def find_any(self, text: str) -> Holder | None:
         """A token, whether it still works or not."""
         digest = texts.digest_of(text)
         found = self._store.find_by_digest(digest)
         return found if found is not None and texts.same(found.digest, digest) else None
+
+    def works(self, found: Holder) -> bool:
+        """Whether neither the token nor its client was revoked, and it has not expired."""
+        ended = found.token.revoked_at is not None or found.client_revoked_at is not None
+        return not ended and self._clock() < found.token.expires_at
 
     def find_refresh(self, text: str, client: Client) -> Holder | None:
         """A refresh token of `client` that works now; one that comes again too late ends its whole grant."""
