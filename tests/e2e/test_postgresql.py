@@ -12,9 +12,23 @@ from hub_process import HubProcess
 from postgres import PostgresServer
 from published import client_of, make_work
 
-pytestmark = [pytest.mark.service("package-index"), pytest.mark.service("postgresql")]
+pytestmark = pytest.mark.service("postgresql")
 
 
+def test_hubs_that_start_at_once_on_an_empty_database_make_one_administrator(
+    start_hub: Callable[..., HubProcess], postgres_url: str
+) -> None:
+    hubs = [start_hub("--database-url", postgres_url, name=name, wait=False) for name in ("one", "two")]
+    for hub in hubs:
+        hub.wait_ready()
+    (token,) = [hub.token for hub in hubs if hub.token]
+    one, two = (hub.request("GET", "/whoami", token=token).json() for hub in hubs)
+    assert one == two
+    assert one["role"] == "admin"
+    assert [hub.stop() for hub in hubs] == [0, 0]
+
+
+@pytest.mark.service("package-index")
 def test_publish_search_run_and_start_again(
     serve: Callable[..., HubProcess], postgres: PostgresServer, postgres_url: str, tmp_path: Path
 ) -> None:
