@@ -10,14 +10,22 @@ from typing import Any
 import pika
 import pytest
 import pytest_asyncio
-from rabbitmq import RabbitServer
 
 from hub_registry.audit.service import Audit
+from hub_registry.audit.storage import SqlAuditStore
 from hub_registry.broker.secret import HubSecret
 from hub_registry.broker.service import RabbitBroker
+from hub_registry.database import Database
 from hub_registry.settings import Settings
+from rabbitmq import RabbitServer
 
 MakeBroker = Callable[..., RabbitBroker]
+
+
+@pytest.fixture
+def audit(sqlite: Database) -> Audit:
+    """The audit on SQLite alone: nothing here depends on the database."""
+    return Audit(SqlAuditStore(sqlite))
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def test_a_file_that_is_no_secret_is_left_alone(tmp_path: Path, content: bytes) 
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be kept in .*No such file") as caught:
+    with pytest.raises(ConfigurationError, match=r"cannot be kept in .*No such file") as caught:
         HubSecret(tmp_path / "missing" / "secret.key").open()
 
     assert "secret_file" in caught.value.remedy
