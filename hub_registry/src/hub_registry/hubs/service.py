@@ -11,6 +11,7 @@ On SQLite the lock of the data directory lets one hub work, and none of this cos
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import uuid
@@ -127,17 +128,22 @@ class Hubs:
             self._hear,
             lambda: self._on_loop(self._connected),
             period_s=self._heartbeat_s,
-            patience_s=self._lease_s / 2,
+            patience_s=min(self._lease_s, LEASE_S) / 2,
         )
+        connected = asyncio.Event()
+        self.on_connected(connected.set)
         self._pulse.start()
+        # So that nothing that others say is missed; a database that has just gone away comes back.
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(connected.wait(), self._lease_s)
 
     async def stop(self) -> None:
         """Leave: other hubs take over at once what is not done."""
         if self._lapse is not None:
             self._lapse.cancel()
-        if self._pulse is not None:
-            await asyncio.to_thread(self._pulse.stop)
-            self._pulse = None
+        pulse, self._pulse = self._pulse, None
+        if pulse is not None:
+            await asyncio.to_thread(pulse.stop)
         if self._me is not None:
             try:
                 await asyncio.to_thread(self._leave, self._me)
