@@ -1,4 +1,4 @@
-"""A ledger on a real SQLite file, and a fabric whose workers the tests play themselves.
+"""A ledger on a real database, and a fabric whose workers the tests play themselves.
 
 The played fabric is here to hold batches back, lose them and answer them in any order, which real workers do
 only by accident; the real ones are in tests/e2e.
@@ -17,14 +17,16 @@ from hub_registry.accounts.interface import Principal
 from hub_registry.database import Database
 from hub_registry.fabrics.errors import EndpointLostError
 from hub_registry.fabrics.interface import BatchDone, WorkerEnvironment
+from hub_registry.hubs.interface import ALONE
+from hub_registry.hubs.service import Hubs
 from hub_registry.routing.interface import Call
 from hub_registry.routing.service import Router
 from hub_registry.routing.sites import Sites
 from hub_registry.tasks.live import Submission
+from hub_registry.tasks.neighbours import Neighbours
 from hub_registry.tasks.service import Tasks
 from hub_registry.tasks.spool import Spool
 from hub_registry.tasks.storage import SqlLedger
-from hub_registry.tasks.tables import tasks as tasks_table
 
 ADA = Principal(id="ada", name="ada", role="user")
 BOB = Principal(id="bob", name="bob", role="user")
@@ -140,15 +142,32 @@ def make_call(digest: str = "d1", method: str = "run", environment: str = "e1") 
     )
 
 
-class Bench:
-    """A tasks service on a file; `restart` is what a new process of the hub does with it."""
+def url_of(database: Database) -> str:
+    """Where another process would find the database."""
+    return database.engine.url.render_as_string(hide_password=False)
 
-    def __init__(self, directory: Path) -> None:
+
+class Bench:
+    """A tasks service on a database; `restart` is what a new process of the hub does with it.
+
+    Parameters
+    ----------
+    directory
+        For the spool.
+    url
+        Of a database with every table.
+    hubs
+        Where it is one of several.
+    """
+
+    def __init__(self, directory: Path, url: str, hubs: Hubs | None = None) -> None:
         self.directory = directory
-        self.database = Database(f"sqlite:///{directory / 'hub.sqlite'}")
-        tasks_table.create(self.database.engine, checkfirst=True)
+        self.url = url
+        self.hubs = hubs
+        self.database = Database(url)
         self.fabric = PlayedFabric()
-        self.ledger = SqlLedger(self.database, asyncio.get_running_loop())
+        hub = hubs or ALONE
+        self.ledger = SqlLedger(self.database, asyncio.get_running_loop(), hub)
         self.ledger.start()
         self.spool = Spool(directory / "spool", inline_bytes=1024, max_bytes=1024**2)
         self.router = Router(
@@ -165,14 +184,20 @@ class Bench:
             self.spool,
             lambda stored: make_call(stored.digest, stored.method, stored.environment),
             result_ttl_s=3600,
+            hub=hub,
         )
+        self.neighbours = Neighbours(hubs, self.ledger, self.tasks) if hubs is not None else None
 
     async def start(self) -> None:
         self.router.start()
         await self.tasks.start()
+        if self.neighbours is not None:
+            await self.neighbours.start()
 
     async def crash(self) -> None:
         """Forget everything that is not in the database, as `kill -9` does."""
+        if self.neighbours is not None:
+            await self.neighbours.stop()
         await self.tasks.stop()
         await self.router.stop()
         await asyncio.to_thread(self.ledger.stop)
@@ -180,7 +205,7 @@ class Bench:
 
     async def restart(self) -> "Bench":
         await self.crash()
-        fresh = Bench(self.directory)
+        fresh = Bench(self.directory, self.url)
         await fresh.start()
         return fresh
 

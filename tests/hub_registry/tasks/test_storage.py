@@ -1,4 +1,4 @@
-"""The ledger on SQLite: what is confirmed is on disk, and a final record is written once."""
+"""The ledger: what is confirmed is on disk, and a final record is written once."""
 
 import asyncio
 import sqlite3
@@ -7,8 +7,9 @@ import uuid
 from pathlib import Path
 
 import pytest
-from bench import Bench
+from bench import Bench, url_of
 
+from hub_registry.database import Database
 from hub_registry.errors import StorageFullError
 from hub_registry.tasks.interface import FinalRecord, NewTask, TaskState
 
@@ -49,8 +50,9 @@ async def finish(bench: Bench, record: FinalRecord) -> bool:
 async def test_what_is_confirmed_is_on_disk(bench: Bench) -> None:
     task = new_task(1)
     await accept(bench, task)
-    other = sqlite3.connect(bench.directory / "hub.sqlite")
-    assert other.execute("SELECT id, input FROM tasks").fetchall() == [(task.id, b"x")]
+    other = Database(bench.url)
+    with other.read() as connection:
+        assert connection.exec_driver_sql("SELECT id, input FROM tasks").all() == [(task.id, b"x")]
     other.close()
 
 
@@ -103,7 +105,8 @@ async def test_only_the_first_final_record_is_written(bench: Bench) -> None:
     assert stored.result == b"one"
 
 
-async def test_a_full_disk_refuses_new_tasks_and_keeps_final_records_for_later(bench: Bench) -> None:
+async def test_a_full_disk_refuses_new_tasks_and_keeps_final_records_for_later(sqlite_bench: Bench) -> None:
+    bench = sqlite_bench
     task = new_task(1)
     await accept(bench, task)
     with bench.database.read() as connection:
@@ -153,8 +156,8 @@ async def test_running_is_noted_only_for_tasks_that_take_a_while(bench: Bench) -
     assert ended.state is TaskState.succeeded
 
 
-async def test_stopping_writes_what_is_queued(tmp_path: Path) -> None:
-    made = Bench(tmp_path)
+async def test_stopping_writes_what_is_queued(tmp_path: Path, database: Database) -> None:
+    made = Bench(tmp_path, url_of(database))
     tasks = [new_task(seq) for seq in range(1, 200)]
     for task in tasks:
         made.ledger.accept([task], lambda known: None, urgent=False)

@@ -74,8 +74,11 @@ class LiveTask:
         return TaskState.running if self.work.dispatched else TaskState.queued
 
 
-def stored_task(new: NewTask, record: FinalRecord) -> StoredTask:
-    """The row of a task that has just been recorded, without reading it back."""
+def stored_task(new: NewTask, record: FinalRecord, *, owner: int, result_seq: int | None) -> StoredTask:
+    """The row of a task that has just been recorded, without reading it back.
+
+    `result_seq` is None where only the ledger knows it.
+    """
     return StoredTask(
         seq=new.seq,
         id=new.id,
@@ -96,8 +99,9 @@ def stored_task(new: NewTask, record: FinalRecord) -> StoredTask:
         error=record.error,
         submitted_at=new.submitted_at,
         finished_at=record.finished_at,
-        result_seq=record.result_seq,
+        result_seq=result_seq,
         timings=record.timings,
         expires_at=record.expires_at,
+        owner=owner,
         endpoint=new.endpoint,
     )

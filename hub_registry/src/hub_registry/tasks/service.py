@@ -386,7 +386,8 @@ class Tasks:
                 del self._live[new.id]
                 self.backlog.ended(new.id)
             if first:
-                stored = stored_task(new, record)
+                number = None if self._ledger.numbers_records else record.result_seq
+                stored = stored_task(new, record, owner=self._hub.number, result_seq=number)
                 self.groups.publish(stored)
                 self.awaited.tell(stored)
                 _answer(live.ended, stored)
