@@ -40,6 +40,8 @@ def view(
         "attempts": task.attempts,
         "timestamps": known,
         "timings": timings.stages(task.timings) if task.timings else [],
+        "endpoint": task.timings.get("endpoint") or task.endpoint,
+        "endpoint_name": task.timings.get("endpoint_name") or None,
         "worker": task.timings.get("worker") or None,
         "batch_size": task.timings.get("batch_size") or None,
         "error": task.error,

@@ -119,12 +119,14 @@ class Backlog:
 
     def _load(self, environment: str, after: int) -> list[tuple[StoredTask, Call | RegistryError]]:
         page = self._ledger.unfinished(environment, after=after, limit=PAGE)
-        calls: dict[tuple[str, str], Call | RegistryError] = {}
+        calls: dict[tuple[str, str, str, str | None], Call | RegistryError] = {}
+        found = []
         for task in page:
-            key = (task.digest, task.method)
+            key = (task.digest, task.method, task.user_id, task.endpoint)
             if key not in calls:
                 calls[key] = self._call_of(task)
-        return [(task, calls[task.digest, task.method]) for task in page]
+            found.append((task, calls[key]))
+        return found
 
     def pause(self) -> None:
         """Read no more until `resume`."""

@@ -94,8 +94,9 @@ async def run(scope: Scope, receive: Receive) -> Response:
     key = headers.get(b"idempotency-key")
     task_id = str(uuid.uuid4()) if key is None else read_uuid(key.decode("latin-1"), "The Idempotency-Key")
     path = scope["path_params"]
+    endpoint = query.get("endpoint") or None
     version, call = await runtime.calls.resolve(
-        path["owner"], path["name"], query.get("version"), query.get("method", "run"), caller
+        path["owner"], path["name"], query.get("version"), query.get("method", "run"), caller, endpoint
     )
     data, file = await runtime.spool.receive(task_id, _body(receive))
     submission = Submission(
@@ -109,6 +110,7 @@ async def run(scope: Scope, receive: Receive) -> Response:
         path=file,
         is_json=is_json,
         received=received,
+        endpoint=call.placement[0] if endpoint is not None else None,
     )
     frame = wants_frame(headers.get(b"accept", b""), default=not is_json)
     prefer = headers.get(b"prefer")

@@ -53,6 +53,7 @@ _TARGET = [
     _query("method", "Which method to run.", default="run"),
     _query("version", "A version string or digest; the newest when left out."),
     _query("group", "The group whose stream gets the result.", format="uuid"),
+    _query("endpoint", "Name or id of the endpoint to run at; whichever answers first when left out."),
 ]
 _PREFER = _header(
     "Prefer", "`respond-async`: answer at once; `wait=S`: answer after S seconds at the latest."

@@ -45,7 +45,7 @@ async def run_batch(request: Request) -> Response:
     received = time.time()
     runtime = _runtime(request)
     caller = await principal(request)
-    version, call, group_id = await _target(request, runtime, caller)
+    version, call, endpoint, group_id = await _target(request, runtime, caller)
     if hot.read_is_json(request.headers.get("content-type", "").encode("latin-1")):
         raise UnsupportedMediaError(
             "A batch cannot be sent as JSON.", remedy=f"Send a frame, {codec.CONTENT_TYPE}; the SDK does."
@@ -58,7 +58,7 @@ async def run_batch(request: Request) -> Response:
         submissions.append(
             Submission(
                 task_id, caller.id, version.full_name, version.version, call, group_id, data, path, False,
-                received,
+                received, endpoint,
             )
         )  # fmt: skip
     await runtime.tasks.submit(submissions)
@@ -135,14 +135,16 @@ def _runtime(request: Request) -> TaskRuntime:
 
 async def _target(
     request: Request, runtime: TaskRuntime, caller: Principal
-) -> tuple[ServableVersion, Call, str | None]:
-    """What is to be run: from the path and the query."""
+) -> tuple[ServableVersion, Call, str | None, str | None]:
+    """What is to be run, the endpoint that was asked for, and the group: from the path and the query."""
     path, query = request.path_params, request.query_params
+    wanted = query.get("endpoint") or None
     version, call = await runtime.calls.resolve(
-        path["owner"], path["name"], query.get("version"), query.get("method", "run"), caller
+        path["owner"], path["name"], query.get("version"), query.get("method", "run"), caller, wanted
     )
     group = query.get("group")
-    return version, call, hot.read_uuid(group, "The group") if group else None
+    endpoint = call.placement[0] if wanted is not None else None
+    return version, call, endpoint, hot.read_uuid(group, "The group") if group else None
 
 
 def _batch(body: bytes) -> tuple[list[str], list[bytes]]:

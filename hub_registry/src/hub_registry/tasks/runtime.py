@@ -11,11 +11,12 @@ from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.fabrics.interface import Fabric
 from hub_registry.fabrics.local import LocalFabric
 from hub_registry.hubs.service import Hubs
+from hub_registry.routing.placement import Directory, Placements
 from hub_registry.routing.service import Router
 from hub_registry.routing.sites import Sites
 from hub_registry.servables.service import Catalogue
 from hub_registry.settings import Settings
-from hub_registry.tasks.calls import Calls
+from hub_registry.tasks.calls import Calls, FindAccount
 from hub_registry.tasks.neighbours import Neighbours
 from hub_registry.tasks.service import Tasks
 from hub_registry.tasks.spool import Spool
@@ -43,6 +44,10 @@ class TaskRuntime:
         An engine that is under way already.
     far
         Fabrics beside the local one; started and closed here.
+    endpoints
+        Those that are registered, with the fabric broker.
+    find_account
+        The account of an id, where endpoints serve some and not others.
     """
 
     tasks: Tasks
@@ -59,6 +64,8 @@ class TaskRuntime:
         hubs: Hubs,
         ahead: HeadStart | None = None,
         far: Sequence[Fabric] = (),
+        endpoints: Directory | None = None,
+        find_account: FindAccount | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -66,7 +73,10 @@ class TaskRuntime:
         self._hubs = hubs
         self._ahead = ahead
         self._far = far
-        self.calls = Calls(catalogue, python_of, allow_pickle=settings.allow_pickle)
+        self._endpoints = endpoints
+        self.calls = Calls(
+            catalogue, python_of, allow_pickle=settings.allow_pickle, find_account=find_account
+        )
 
     async def start(self) -> None:
         """Start everything; tasks that an earlier process left unfinished are taken up."""
@@ -80,6 +90,7 @@ class TaskRuntime:
         self._ledger.start()
         sites = Sites([*await self._near(), *self._far])
         await sites.start()
+        self.calls.placements = Placements(sites, self._endpoints)
         self.router = Router(
             sites,
             out_dir=str(self.spool.directory),

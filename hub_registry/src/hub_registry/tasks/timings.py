@@ -49,6 +49,8 @@ def collect(
         "ns": outcome.stages_ns,
         "batch_size": outcome.batch_size,
         "worker": outcome.worker,
+        "endpoint": outcome.endpoint,
+        "endpoint_name": outcome.endpoint_name,
     }
 
 
