@@ -1,0 +1,90 @@
+"""Batches at an endpoint that is reached by messages: who waits for which, and who is told of a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hub_registry.fabrics.interface import BatchDone
+from hub_registry.fabrics.wire import Sent
+
+#: Workers that are believed of one endpoint at most: reports are the site's own words.
+MAX_WORKERS = 4096
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A batch that has been submitted.
+
+    Attributes
+    ----------
+    sent
+        What was sent; None until it is.
+    """
+
+    id: str
+    done: BatchDone
+    sent: Sent | None = None
+
+
+class Batches:
+    """The batches of one endpoint. Lives on the event loop; each is answered once.
+
+    Parameters
+    ----------
+    on_lost
+        Told once when the endpoint is lost, before its batches are answered.
+    forget
+        Removes what came by the links of a batch that is lost.
+    """
+
+    def __init__(self, on_lost: Callable[[Exception], None], forget: Callable[[Sent], None]) -> None:
+        self._on_lost = on_lost
+        self._forget = forget
+        self._waiting: dict[str, Waiting] = {}
+        self.is_open = True
+
+    def add(self, batch_id: str, done: BatchDone) -> Waiting:
+        """Wait for a batch."""
+        waiting = self._waiting[batch_id] = Waiting(batch_id, done)
+        return waiting
+
+    def find(self, batch_id: str) -> Waiting | None:
+        """A batch that is waited for."""
+        return self._waiting.get(batch_id)
+
+    def take(self, batch_id: str) -> Waiting | None:
+        """The batch, which from now on is not waited for any more; None where it is not."""
+        return self._waiting.pop(batch_id, None)
+
+    def finish(self, waiting: Waiting, answer: bytes | Exception) -> None:
+        """Answer a batch, unless it was answered or taken before."""
+        if self._waiting.pop(waiting.id, None) is not None:
+            waiting.done(answer)
+
+    def lose(self, error: Exception) -> None:
+        """The endpoint has ended by itself: say so, then answer every batch. Idempotent."""
+        if self.is_open:
+            self.is_open = False
+            self._on_lost(error)
+            self._answer_all(error)
+
+    def close(self, error: Exception) -> None:
+        """The endpoint was closed: answer every batch. Idempotent."""
+        if self.is_open:
+            self.is_open = False
+            self._answer_all(error)
+
+    def _answer_all(self, error: Exception) -> None:
+        waiting, self._waiting = list(self._waiting.values()), {}
+        for each in waiting:
+            if each.sent is not None:
+                self._forget(each.sent)
+            each.done(error)
+
+
+def believable_workers(report: object) -> int:
+    """How many workers an endpoint's report says it has, at least one: the first batch brings a block up."""
+    if not isinstance(report, int) or isinstance(report, bool):
+        return 1
+    return max(1, min(MAX_WORKERS, report))

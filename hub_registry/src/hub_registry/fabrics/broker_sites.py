@@ -1,0 +1,168 @@
+"""The sites of the fabric `broker`: registered endpoints, and the batches at each."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from hub_registry.broker.interface import BrokerUnavailableError, tasks_queue
+from hub_registry.broker.messages import pack_task, task_headers
+from hub_registry.endpoints.interface import EndpointRecord, UserEndpoint
+from hub_registry.errors import RegistryError
+from hub_registry.fabrics import wire
+from hub_registry.fabrics.broker_batches import Batches, Waiting, believable_workers
+from hub_registry.fabrics.broker_refusals import REFUSED_S, Refusals
+from hub_registry.fabrics.broker_runtime import user_runtime
+from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, FabricError
+from hub_registry.fabrics.interface import BatchDone, WorkerEnvironment
+from hub_registry.fabrics.wire_errors import SiteError
+
+if TYPE_CHECKING:
+    from hub_registry.fabrics.broker import BrokerFabric
+
+log = structlog.get_logger(__name__)
+
+#: Pause before a message is tried again that the broker did not take, in seconds.
+RETRY_S = 1.0
+
+
+class BrokerEndpoint:
+    """The user endpoint of a site, for one environment."""
+
+    def __init__(
+        self,
+        fabric: BrokerFabric,
+        site: BrokerSite,
+        environment: WorkerEnvironment,
+        user_endpoint: UserEndpoint,
+        on_lost: Callable[[Exception], None],
+    ) -> None:
+        self._fabric = fabric
+        self._site = site
+        self.environment = environment
+        self.user_endpoint_id = user_endpoint.id
+        self.batches = Batches(on_lost, fabric.wire.forget)
+        self._note(user_endpoint)
+
+    def submit(self, payload: bytes, done: BatchDone) -> None:
+        """See `Endpoint.submit`."""
+        waiting = self.batches.add(str(uuid.uuid4()), done)
+        self._fabric.spawn(self._send(waiting, payload))
+
+    async def close(self) -> None:
+        """See `Endpoint.close`; the site's processes end by themselves when they have nothing to do."""
+        self._fabric.opened.discard(self)
+        self.batches.close(EndpointLostError("The endpoint was closed."))
+
+    def lose(self, error: Exception) -> None:
+        """The user endpoint is gone."""
+        self._fabric.opened.discard(self)
+        self.batches.lose(error)
+
+    def answered(self, waiting: Waiting, answer: bytes | Exception) -> None:
+        """Hand an answer on; a site that cannot run the environment is not tried again for a while."""
+        if isinstance(answer, SiteError):
+            self._site.learn(self.environment, answer)
+        waiting.done(answer)
+
+    async def _send(self, waiting: Waiting, payload: bytes) -> None:
+        try:
+            request, waiting.sent = await asyncio.to_thread(
+                self._fabric.wire.pack, payload, self.environment.digest, waiting.id
+            )
+            body = pack_task(waiting.id, wire.FUNCTION_CODE + wire.pack_arguments(request))
+            headers = task_headers(wire.FUNCTION_ID, waiting.id, None, wire.RESULT_SERIALIZERS)
+            while self.batches.find(waiting.id) is waiting:
+                try:
+                    # Also starts it again, where it has ended for lack of work.
+                    self._note(await self._site.user_endpoint())
+                    await self._fabric.broker.publish(
+                        tasks_queue(self.user_endpoint_id), body, headers=headers
+                    )
+                    return
+                except BrokerUnavailableError as error:
+                    # It may be there or not: two answers to one batch are one.
+                    log.warning("batch_not_sent_yet", site=self._site.id, error=str(error))
+                    await asyncio.sleep(RETRY_S)
+        except FabricError as error:
+            self.batches.finish(waiting, error)
+        except RegistryError as error:
+            lost = EndpointLostError(f"The batch could not be sent. {error.message}", remedy=error.remedy)
+            self.batches.finish(waiting, lost)
+        except Exception as error:  # whatever it is, nobody shall wait for it for ever
+            log.exception("batch_not_sent", site=self._site.id)
+            self.batches.finish(waiting, FabricError(f"The batch could not be sent: {error}."))
+
+    def _note(self, user_endpoint: UserEndpoint) -> None:
+        self.workers = believable_workers(user_endpoint.report.get("total_workers"))
+        self.prefetch = self.workers * self._fabric.prefetch
+
+
+class BrokerSite:
+    """A registered endpoint."""
+
+    fabric = "broker"
+
+    def __init__(self, fabric: BrokerFabric, record: EndpointRecord) -> None:
+        self._fabric = fabric
+        self.record = record
+        self.id = record.id
+        self._refusals = Refusals()
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.record.display_name or self.record.name
+
+    def refusal(self, environment: WorkerEnvironment) -> str | None:
+        """See `Site.refusal`."""
+        record = self.record
+        if record.locked:
+            return "its owner has locked it"
+        if record.allowed_functions is not None and wire.FUNCTION_ID not in record.allowed_functions:
+            return (
+                f"it runs only functions that its owner has allowed; the hub's is {wire.FUNCTION_ID}, which "
+                "the owner can add to allowed_functions"
+            )
+        spec = self._fabric.depot.environment(environment.digest)
+        if spec is None:
+            return "the hub does not know what the environment is made of"
+        there = ".".join(str(record.metadata.get("python_version") or "").split(".")[:2])
+        if there and there != spec.python:
+            return f"it runs Python {there}, and the environment needs {spec.python}"
+        return self._refusals.find(environment.digest)
+
+    async def open(
+        self, environment: WorkerEnvironment, on_lost: Callable[[Exception], None]
+    ) -> BrokerEndpoint:
+        """See `Site.open`; returns when the site's user endpoint runs."""
+        try:
+            user_endpoint = await self._fabric.until_online(self)
+        except EndpointStartError:
+            raise
+        except RegistryError as error:
+            raise EndpointStartError(
+                f"The endpoint {self.name} could not be started. {error.message}", remedy=error.remedy
+            ) from error
+        endpoint = BrokerEndpoint(self._fabric, self, environment, user_endpoint, on_lost)
+        self._fabric.opened.add(endpoint)
+        return endpoint
+
+    async def user_endpoint(self) -> UserEndpoint:
+        """The site's user endpoint for servables, started if it does not run."""
+        record = self.record
+        identity = self._fabric.identity if record.multi_user else record.owner_identity
+        return await self._fabric.endpoints.user_endpoint(
+            record, "fabric", identity, record.config, user_runtime()
+        )
+
+    def learn(self, environment: WorkerEnvironment, error: SiteError) -> None:
+        """Take in that it cannot run an environment."""
+        if self._refusals.learn(environment.digest, error):
+            log.warning("site_refuses", site=self.id, environment=environment.digest, reason=str(error))
+            self._fabric.changed()
+            asyncio.get_running_loop().call_later(REFUSED_S + 1, self._fabric.changed)
