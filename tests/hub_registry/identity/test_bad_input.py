@@ -8,8 +8,9 @@ import random
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from identity_service import make_app
 
 from hub_registry.identity.interface import COMPUTE_SDK_CLIENT
 
@@ -69,8 +70,9 @@ def test_credentials_that_cannot_be_read_are_refused(browser, credentials) -> No
     assert answer.headers["www-authenticate"].startswith("Basic ")
 
 
-def test_whatever_the_parameters_are_nothing_fails(served, browser) -> None:
-    client_id, secret = served.machine(redirect_uris=["https://app.example/cb"])
+def test_whatever_the_parameters_are_nothing_fails(service, serve) -> None:
+    client_id, secret = service.machine(redirect_uris=["https://app.example/cb"])
+    url = serve(make_app(service))
     names = st.sampled_from(
         [
             "grant_type", "client_id", "client_secret", "code", "code_verifier", "redirect_uri", "scope",
@@ -80,6 +82,7 @@ def test_whatever_the_parameters_are_nothing_fails(served, browser) -> None:
     )  # fmt: skip
     values = st.one_of(
         st.text(max_size=30),
+        st.sampled_from(["\x00", "a\x00b", "\ufffe", "\U0010ffff", "'; DROP TABLE users --"]),
         st.sampled_from(
             [
                 "authorization_code", "client_credentials", "refresh_token", "openid", "code", "S256",
@@ -95,14 +98,20 @@ def test_whatever_the_parameters_are_nothing_fails(served, browser) -> None:
         st.sampled_from(["GET", "POST"]),
         st.sampled_from([None, (client_id, secret)]),
     )
+    @example({"client_id": "\x00", "grant_type": "refresh_token"}, POSTS[0], "POST", None)
+    @example({"ids": "\x00"}, "/v2/api/identities", "GET", (client_id, secret))
+    @example({"usernames": "\x00@dlhub"}, "/v2/api/identities", "GET", (client_id, secret))
+    @example({}, POSTS[0], "POST", ("\x00", "\x00"))
+    @example({}, POSTS[0], "POST", ("%00", "%00"))
     def check(parameters, path, method, auth) -> None:
-        served.identities.failures._failures.clear()
+        service.identities.failures._counters.clear()
         kwargs = {"params": parameters} if method == "GET" else {"data": parameters}
         with contextlib.suppress(UnicodeEncodeError):  # a lone surrogate cannot be sent
             answer = browser.request(method, path, auth=auth, **kwargs)
             assert answer.status_code < 500, (method, path, parameters, answer.text)
 
-    check()
+    with httpx.Client(base_url=url) as browser:
+        check()
 
 
 def test_forged_tokens_are_refused_whatever_they_look_like(served, browser) -> None:

@@ -169,6 +169,21 @@ def test_who_guesses_secrets_has_to_wait_and_nobody_else(served, browser) -> Non
     assert browser.post("/v2/oauth2/token", data=form, auth=(client_id, secret)).status_code == 200
 
 
+def test_a_client_that_asks_without_end_has_to_wait_and_of_a_public_one_only_that_address(
+    served, browser, monkeypatch
+) -> None:
+    from hub_registry.identity.limits import Limit
+
+    monkeypatch.setattr(served.identities, "grants", Limit("requests for tokens", 3, clock=served.clock))
+    auth, form = served.machine(), {"grant_type": "client_credentials", "scope": "openid"}
+    statuses = [browser.post("/v2/oauth2/token", data=form, auth=auth).status_code for _ in range(4)]
+    assert statuses == [200, 200, 200, 429]
+    form = {"grant_type": "refresh_token", "refresh_token": "x", "client_id": COMPUTE_SDK_CLIENT}
+    statuses = [browser.post("/v2/oauth2/token", data=form).status_code for _ in range(4)]
+    assert statuses == [400, 400, 400, 429]
+    assert set(served.identities.grants._counters) == {(auth[0], ""), (COMPUTE_SDK_CLIENT, "127.0.0.1")}
+
+
 def test_a_secret_may_come_in_the_form_as_well(served, browser) -> None:
     client_id, secret = served.machine()
     form = {"grant_type": "client_credentials", "scope": "openid", "client_id": client_id}
@@ -205,6 +220,9 @@ def test_a_person_signs_in_with_the_native_client(served, browser, native) -> No
     assert (claims["aud"], claims["iss"]) == (COMPUTE_SDK_CLIENT, served.url)
     [record] = served.records("identity:token:issue")
     assert (record.actor, record.detail["grant_type"]) == ("grace", "authorization_code")
+    [record] = served.records("identity:consent:grant")
+    assert (record.actor, record.subject) == ("grace", COMPUTE_SDK_CLIENT)
+    assert record.detail["scopes"] == [str(scope) for scope in ENDPOINT_SCOPES]
 
 
 def test_without_being_asked_there_are_no_refresh_tokens(served, browser, native) -> None:

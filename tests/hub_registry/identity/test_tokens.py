@@ -131,7 +131,7 @@ def test_revoking_an_access_token_leaves_the_rest_and_a_refresh_token_takes_it_a
 
 def test_a_code_is_kept_as_it_was_consented_to_and_expires(service, client, user) -> None:
     tokens = service.identities.tokens
-    text = tokens.new_code(_code(client, user, nonce="n"))
+    text = tokens.new_code(_code(client, user, nonce="n"), by="grace")
     found = tokens.find_code(text, client)
     assert (found.user_id, found.scopes, found.offline, found.state, found.nonce) == (
         user.id, (COMPUTE_SCOPE,), True, "s", "n",
@@ -145,7 +145,7 @@ def test_a_code_is_kept_as_it_was_consented_to_and_expires(service, client, user
 
 def test_a_code_that_comes_again_ends_what_it_gave(service, client, user) -> None:
     tokens = service.identities.tokens
-    text = tokens.new_code(_code(client, user))
+    text = tokens.new_code(_code(client, user), by="grace")
     code = tokens.find_code(text, client)
     assert tokens.use_code(code)
     assert not tokens.use_code(code)
@@ -161,7 +161,7 @@ def test_a_code_that_comes_again_ends_what_it_gave(service, client, user) -> Non
 
 def test_of_many_who_bring_one_code_one_gets_it(service, client, user) -> None:
     tokens = service.identities.tokens
-    code = tokens.find_code(tokens.new_code(_code(client, user)), client)
+    code = tokens.find_code(tokens.new_code(_code(client, user), by="grace"), client)
     with ThreadPoolExecutor(8) as pool:
         assert sorted(pool.map(lambda _: tokens.use_code(code), range(16))) == [False] * 15 + [True]
 
@@ -169,7 +169,7 @@ def test_of_many_who_bring_one_code_one_gets_it(service, client, user) -> None:
 def test_what_expired_is_removed_and_what_may_come_again_is_not(service, client, user) -> None:
     tokens = service.identities.tokens
     [issued] = tokens.issue(client, user, (COMPUTE_SCOPE,), grant_type="test", offline=True)
-    text = tokens.new_code(_code(client, user))
+    text = tokens.new_code(_code(client, user), by="grace")
     assert tokens.remove_expired() == 0
     service.clock.ahead_s += module.ACCESS_TOKEN_S + 1
     assert tokens.remove_expired() == 0

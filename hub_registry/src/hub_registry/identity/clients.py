@@ -34,6 +34,8 @@ MAX_CLIENTS = 100
 #: Redirect URIs of programs on the user's own machine. The port is whatever was free there (RFC 8252, 7.3).
 LOOPBACK = ("http://127.0.0.1", "http://[::1]", "http://localhost")
 
+_ID = re.compile(r"[0-9a-f-]{36}")
+
 #: What a redirect URI may consist of; RFC 3986 without what a page or a header could misread.
 _URI = re.compile(r"[A-Za-z0-9._~:/?@!$&()*+,;=%\[\]-]+")
 
@@ -79,7 +81,7 @@ class Clients:
 
     def find(self, client_id: str) -> Client | None:
         """The client of that id, unless it was revoked."""
-        client = self._store.find_client(client_id)
+        client = self._find_any(client_id)
         return client if client is not None and client.revoked_at is None else None
 
     def create(
@@ -194,8 +196,12 @@ class Clients:
         expires_at = found[0].expires_at
         return expires_at is None or self._clock() < expires_at
 
+    def _find_any(self, client_id: str) -> Client | None:
+        # Not every text that a request may hold is one that every database takes.
+        return self._store.find_client(client_id) if _ID.fullmatch(client_id) else None
+
     def _own(self, client_id: str, by: Principal) -> Client:
-        client = self._store.find_client(client_id)
+        client = self._find_any(client_id)
         if client is None or (client.owner_id != by.id and not by.is_admin):
             # Whether it is another's or nobody's is not told.
             raise NotFoundError(

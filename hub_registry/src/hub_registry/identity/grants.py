@@ -1,4 +1,4 @@
-"""The grants of OAuth 2 (RFC 6749, 7636), revocation (RFC 7009) and introspection (RFC 7662), on Authlib.
+"""The grants of OAuth 2 (RFC 6749, RFC 7636) on Authlib.
 
 Authlib checks requests; what is kept and issued is `tokens`' business. Tokens of several resource servers are
 answered as Globus Auth does: one in the body, further ones under ``other_tokens``.
@@ -10,113 +10,34 @@ import hmac
 import re
 from typing import TYPE_CHECKING, Any
 
-from authlib.oauth2.rfc6749 import ClientMixin, TokenMixin, grants  # type: ignore[import-untyped]
+from authlib.oauth2.rfc6749 import grants  # type: ignore[import-untyped]
 from authlib.oauth2.rfc6749.errors import (  # type: ignore[import-untyped]
     InvalidGrantError,
     InvalidRequestError,
     InvalidScopeError,
 )
-from authlib.oauth2.rfc7009 import RevocationEndpoint  # type: ignore[import-untyped]
-from authlib.oauth2.rfc7636 import CodeChallenge, create_s256_code_challenge  # type: ignore[import-untyped]
-from authlib.oauth2.rfc7662 import IntrospectionEndpoint  # type: ignore[import-untyped]
+from authlib.oauth2.rfc7636 import (  # type: ignore[import-untyped]
+    CodeChallenge,
+    create_s256_code_challenge,
+)
 
 from hub_registry.identity import scopes as known
-from hub_registry.identity.clients import redirects_to
-from hub_registry.identity.interface import Client, Code, Holder
+from hub_registry.identity.adapters import OAuthClient, OAuthCode, OAuthToken
+from hub_registry.identity.interface import Client, Code
 
 if TYPE_CHECKING:
     from hub_registry.accounts.interface import User
-    from hub_registry.identity.server import AuthorizationServer, OAuthRequest
+    from hub_registry.identity.exchange import OAuthRequest
+    from hub_registry.identity.server import AuthorizationServer
 
-_CONFIDENTIAL = ["client_secret_basic", "client_secret_post"]
-_ANY_CLIENT = [*_CONFIDENTIAL, "none"]
+#: How clients prove who they are.
+CONFIDENTIAL = ["client_secret_basic", "client_secret_post"]
+ANY_CLIENT = [*CONFIDENTIAL, "none"]
 
 #: Longest state and nonce kept, in characters.
 MAX_STATE = 2000
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
-
-
-class OAuthClient(ClientMixin):  # type: ignore[misc]
-    """A `Client` as Authlib looks at one."""
-
-    def __init__(self, client: Client, server: AuthorizationServer) -> None:
-        self.client = client
-        self._server = server
-
-    def get_client_id(self) -> str:
-        """Its id."""
-        return self.client.id
-
-    def get_default_redirect_uri(self) -> None:
-        """There is none: a request names one."""
-
-    def get_allowed_scope(self, scope: str | None) -> str:
-        """What was asked for; `check_scopes` has refused what is not allowed."""
-        return " ".join(known.parse(scope))
-
-    def check_redirect_uri(self, redirect_uri: str) -> bool:
-        """Whether people may be sent there."""
-        return redirects_to(self.client, redirect_uri, self._server.origins)
-
-    def check_client_secret(self, client_secret: str) -> bool:
-        """Whether that is a secret of this client."""
-        return self._server.identities.clients.knows(self.client, client_secret)
-
-    def check_endpoint_auth_method(self, method: str, endpoint: str) -> bool:
-        """A confidential client proves who it is, everywhere; a public one cannot."""
-        return (method == "none") == (self.client.kind == "public")
-
-    def check_response_type(self, response_type: str) -> bool:
-        """Codes only, and only where there is somewhere to send them."""
-        return response_type == "code" and bool(self.client.redirect_uris)
-
-    def check_grant_type(self, grant_type: str) -> bool:
-        """Whether such a client can use that grant."""
-        if grant_type == "client_credentials":
-            return self.client.kind == "confidential" and self.client.owner_id is not None
-        return bool(self.client.redirect_uris)
-
-
-class OAuthToken(TokenMixin):  # type: ignore[misc]
-    """A token that works, as Authlib looks at one."""
-
-    def __init__(self, holder: Holder) -> None:
-        self.holder = holder
-
-    def check_client(self, client: OAuthClient) -> bool:
-        """Whether it was issued to that client."""
-        return self.holder.token.client_id == client.client.id
-
-    def get_scope(self) -> str:
-        """Its scopes."""
-        return " ".join(self.holder.token.scopes)
-
-    def is_expired(self) -> bool:
-        """Never: an expired one is not found."""
-        return False
-
-    def is_revoked(self) -> bool:
-        """Never: a revoked one is not found."""
-        return False
-
-
-class OAuthCode:
-    """A code that works, as Authlib looks at one."""
-
-    code_challenge_method = "S256"
-
-    def __init__(self, code: Code) -> None:
-        self.code = code
-        self.code_challenge = code.code_challenge
-
-    def get_redirect_uri(self) -> str:
-        """Where it was sent."""
-        return self.code.redirect_uri
-
-    def get_scope(self) -> str:
-        """What was consented to."""
-        return " ".join(self.code.scopes)
 
 
 class _Grant:
@@ -144,7 +65,7 @@ class _Grant:
 class ClientCredentialsGrant(_Grant, grants.ClientCredentialsGrant):  # type: ignore[misc]
     """A confidential client acts as its owner."""
 
-    TOKEN_ENDPOINT_AUTH_METHODS = _CONFIDENTIAL
+    TOKEN_ENDPOINT_AUTH_METHODS = CONFIDENTIAL
 
     def validate_requested_scope(self) -> None:
         """Refuse scopes that are unknown here or too much for this client."""
@@ -163,7 +84,7 @@ class ClientCredentialsGrant(_Grant, grants.ClientCredentialsGrant):  # type: ig
 class AuthorizationCodeGrant(_Grant, grants.AuthorizationCodeGrant):  # type: ignore[misc]
     """A person has consented, and the client brings the code."""
 
-    TOKEN_ENDPOINT_AUTH_METHODS = _ANY_CLIENT
+    TOKEN_ENDPOINT_AUTH_METHODS = ANY_CLIENT
 
     @staticmethod
     def validate_authorization_redirect_uri(request: OAuthRequest, client: OAuthClient) -> str:
@@ -197,7 +118,8 @@ class AuthorizationCodeGrant(_Grant, grants.AuthorizationCodeGrant):  # type: ig
                 nonce=data.get("nonce"),
                 issued_at=0.0,
                 expires_at=0.0,
-            )
+            ),
+            by=request.user.name,
         )
 
     def save_authorization_code(self, code: str, request: OAuthRequest) -> None:
@@ -248,7 +170,7 @@ class AuthorizationCodeGrant(_Grant, grants.AuthorizationCodeGrant):  # type: ig
 class RefreshTokenGrant(_Grant, grants.RefreshTokenGrant):  # type: ignore[misc]
     """A client exchanges a refresh token for an access token and another refresh token."""
 
-    TOKEN_ENDPOINT_AUTH_METHODS = _ANY_CLIENT
+    TOKEN_ENDPOINT_AUTH_METHODS = ANY_CLIENT
 
     def authenticate_refresh_token(self, refresh_token: str) -> OAuthToken | None:
         """The token, if it works and is this client's."""
@@ -292,66 +214,3 @@ class S256CodeChallenge(CodeChallenge):  # type: ignore[misc]
             raise InvalidRequestError(
                 "This client has to send a code_challenge with code_challenge_method=S256."
             )
-
-
-class Revocation(RevocationEndpoint):  # type: ignore[misc]
-    """A client ends a token of its own."""
-
-    CLIENT_AUTH_METHODS = _ANY_CLIENT
-
-    def query_token(self, token_string: str, token_type_hint: str | None) -> OAuthToken | None:
-        """The token, if it works."""
-        found = self.server.identities.tokens.find(token_string)
-        return OAuthToken(found) if found else None
-
-    def revoke_token(self, token: OAuthToken, request: OAuthRequest) -> None:
-        """End it."""
-        self.server.identities.tokens.revoke(token.holder, by=token.holder.user.name)
-
-
-class Introspection(IntrospectionEndpoint):  # type: ignore[misc]
-    """A client asks what a token says: one of its own or, as a resource server, anyone's."""
-
-    CLIENT_AUTH_METHODS = _CONFIDENTIAL
-
-    def create_endpoint_response(self, request: OAuthRequest) -> tuple[int, Any, list[tuple[str, str]]]:
-        """What the token says."""
-        status, body, headers = super().create_endpoint_response(request)
-        if body["active"]:
-            included = set((request.form.get("include") or "").replace(",", " ").split())
-            linked = body.pop("identities")
-            if "identity_set" in included:
-                body["identity_set"] = [entry["sub"] for entry in linked]
-            if "identity_set_detail" in included:
-                body["identity_set_detail"] = linked
-        return status, body, headers
-
-    def query_token(self, token_string: str, token_type_hint: str | None) -> OAuthToken | None:
-        """The token, if it works."""
-        found = self.server.identities.tokens.find(token_string)
-        return OAuthToken(found) if found else None
-
-    def check_permission(self, token: OAuthToken, client: OAuthClient, request: OAuthRequest) -> bool:
-        """Whether the client may know."""
-        return client.client.introspects or token.check_client(client)
-
-    def introspect_token(self, token: OAuthToken) -> dict[str, Any]:
-        """The answer of RFC 7662, section 2.2, with the names that Globus Auth has for what is beyond it."""
-        held = token.holder.token
-        person = self.server.person(token.holder.user)
-        return {
-            "active": True,
-            "token_type": "Bearer",
-            "scope": token.get_scope(),
-            "client_id": held.client_id,
-            "sub": person["sub"],
-            "username": person["preferred_username"],
-            "name": person["name"],
-            "email": None,
-            "aud": [held.resource_server, held.client_id],
-            "iss": self.server.identities.url,
-            "iat": int(held.issued_at),
-            "nbf": int(held.issued_at),
-            "exp": int(held.expires_at),
-            "identities": person["identity_set"],
-        }

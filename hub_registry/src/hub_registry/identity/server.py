@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_DNS, uuid5
 
@@ -16,19 +13,19 @@ from authlib.oauth2.rfc6749.errors import (  # type: ignore[import-untyped]
     InvalidClientError,
     InvalidRequestError,
 )
-from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload  # type: ignore[import-untyped]
 
 from hub_registry.audit.interface import ANONYMOUS
+from hub_registry.identity.adapters import OAuthClient
+from hub_registry.identity.exchange import Answer, OAuthRequest
 from hub_registry.identity.grants import (
+    CONFIDENTIAL,
     AuthorizationCodeGrant,
     ClientCredentialsGrant,
-    Introspection,
-    OAuthClient,
     RefreshTokenGrant,
-    Revocation,
     S256CodeChallenge,
 )
 from hub_registry.identity.scopes import KNOWN
+from hub_registry.identity.token_endpoints import Introspection, Revocation
 
 if TYPE_CHECKING:
     from hub_registry.accounts.interface import User
@@ -45,64 +42,6 @@ _DESCRIPTIONS = {
     "invalid_grant": "The code or refresh token is unknown, expired, revoked, or another client's.",
     "invalid_request": "The request lacks something, or repeats it.",
 }
-
-
-class OAuthRequest(core.OAuth2Request):  # type: ignore[misc]
-    """A request as Authlib reads one.
-
-    Parameters
-    ----------
-    form
-        Parameters of the body.
-    query
-        Parameters of the address.
-    headers
-        By name, whatever its case.
-    address
-        Where it comes from.
-    origin
-        ``scheme://host:port`` as the caller wrote it.
-    """
-
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        *,
-        form: Mapping[str, str] | None = None,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        address: str | None = None,
-        origin: str = "",
-    ) -> None:
-        # Authlib refuses plain http beyond loopback. Whether the hub may speak it, behind a proxy that adds
-        # TLS for instance, is a setting, and was checked when it began to listen.
-        super().__init__(method, f"https://hub{path}", headers=headers or {})
-        self._form = dict(form or {})
-        self.payload = BasicOAuth2Payload({**(query or {}), **self._form})
-        self.address = address or ""
-        self.origin = origin
-        #: Who it says it is from, or None where that cannot be read.
-        self.claimed_client = _claimed_client(self)
-
-    @property
-    def form(self) -> dict[str, str]:
-        """Parameters of the body."""
-        return self._form
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What to send back."""
-
-    status: int
-    body: Any
-    headers: Sequence[tuple[str, str]] = field(default_factory=tuple)
-
-    @property
-    def location(self) -> str | None:
-        """Where to send the person, if so."""
-        return next((value for name, value in self.headers if name == "Location"), None)
 
 
 class AuthorizationServer(core.AuthorizationServer):  # type: ignore[misc]
@@ -135,10 +74,15 @@ class AuthorizationServer(core.AuthorizationServer):  # type: ignore[misc]
         try:
             client: OAuthClient = super().authenticate_client(request, methods, endpoint)
         except InvalidClientError:
-            self.identities.failures.failed(*key)
+            self.identities.failures.count(*key)
             # Not which of the two it was.
             raise InvalidClientError(_DESCRIPTIONS["invalid_client"], status_code=401) from None
-        self.identities.failures.succeeded(*key)
+        self.identities.failures.forget(*key)
+        if endpoint == "token":
+            public = client.client.kind == "public"
+            whose = (client.client.id, request.address if public else "")
+            self.identities.grants.check(*whose)
+            self.identities.grants.count(*whose)
         return client
 
     def create_oauth2_request(self, request: OAuthRequest) -> OAuthRequest:
@@ -234,8 +178,7 @@ class OAuthServer:
     def authenticate(self, request: OAuthRequest) -> Client:
         """The client that proves with its secret who it is; raises OAuth2Error."""
         server = AuthorizationServer(self._identities, request.origin)
-        methods = ["client_secret_basic", "client_secret_post"]
-        return server.authenticate_client(request, methods).client
+        return server.authenticate_client(request, CONFIDENTIAL, "identities").client
 
     def consent_asked(self, request: OAuthRequest) -> Client | Answer:
         """The client that asks for a consent, or where to send the person because it may not.
@@ -321,38 +264,7 @@ def person(identities: Identities, account_id: str, account_name: str) -> dict[s
     return {**own, "identity_set": linked}
 
 
-def error_body(
-    error: str, description: str, status: int, *, code: str = "", request_id: str | None = None
-) -> dict[str, Any]:
-    """An error as OAuth 2 has it, and with it as Globus Auth has it."""
-    return {
-        "error": error,
-        "error_description": description,
-        "errors": [
-            {
-                "status": str(status),
-                "code": code or error.upper(),
-                "title": error.replace("_", " ").capitalize(),
-                "detail": description,
-                **({"id": request_id} if request_id else {}),
-            }
-        ],
-    }
-
-
 def _require_code(request: OAuthRequest) -> None:
     # Authlib repeats the type in its error, which then may not be sent at all for what it contains.
     if request.payload.response_type != "code":
         raise InvalidRequestError("The response_type must be code.")
-
-
-def _claimed_client(request: OAuthRequest) -> str | None:
-    authorization = request.headers.get("Authorization") or ""
-    scheme, _, credentials = authorization.partition(" ")
-    if scheme.lower() != "basic":
-        return str(request.payload.client_id or "")
-    try:
-        name, _, _ = base64.b64decode(credentials, validate=True).decode("ascii").partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return None
-    return name

@@ -24,10 +24,10 @@ from hub_registry.audit.service import Audit
 from hub_registry.context import current_request
 from hub_registry.errors import UnauthenticatedError
 from hub_registry.identity import texts
-from hub_registry.identity.attempts import Attempts
 from hub_registry.identity.clients import Clients
 from hub_registry.identity.globus import CACHE_S, SKEW_S, GlobusAuth, Linker
 from hub_registry.identity.interface import HUB_SCOPE, Caller, Holder, Identity, IdentityStore, Link
+from hub_registry.identity.limits import Limit
 from hub_registry.identity.scopes import KNOWN, require_scope
 from hub_registry.identity.tokens import Tokens
 from hub_registry.settings import Settings
@@ -38,7 +38,11 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-#: Of tokens that this hub does not know, those from one address that are taken to Globus Auth in a minute.
+#: Wrong secrets of one client, and wrong tokens on the sign-in page, from one address in a minute.
+MAX_FAILURES = 10
+#: Requests for tokens of one client in a minute; of a public one, which anybody can name, from one address.
+MAX_GRANTS = 600
+#: Tokens unknown here that are taken to Globus Auth, from one address in a minute.
 MAX_STRANGE_TOKENS = 30
 
 _HOW_TO_GET_A_TOKEN = (
@@ -94,8 +98,9 @@ class Identities:
         self._threads = ThreadPoolExecutor(_THREADS, "identity")
         self.clients = Clients(store, audit, clock=clock, revoked=lambda _client_id: self._cache.clear())
         self.tokens = Tokens(store, audit, clock=clock, ended=self._cache.clear)
-        self.failures = Attempts(clock=clock)
-        self._strange = Attempts(MAX_STRANGE_TOKENS, clock=clock)
+        self.failures = Limit("failed attempts", MAX_FAILURES, clock=clock)
+        self.grants = Limit("requests for tokens", MAX_GRANTS, clock=clock)
+        self._strange = Limit("unknown tokens", MAX_STRANGE_TOKENS, clock=clock)
         self._globus: GlobusAuth | None = None
         if settings.globus_auth_client_id:
             self._globus = GlobusAuth(
@@ -177,11 +182,11 @@ class Identities:
             identity = self.identity_of(principal.id, principal.name)
             self._linked_cache.put(principal.id.encode(), identity, token_id=principal.id, expires_at=None)
             return Caller(principal, identity, _EVERYTHING)
-        found = self.tokens.find_any(token)
+        held = self.tokens.find_any(token)
         # What this hub did not issue may be of Globus Auth, or of a hub that is in its place.
-        if found is None and self._globus is not None:
+        if held is None and self._globus is not None:
             return self._of_globus_auth(token, self._globus)
-        return self._of_this_hub(found)
+        return self._of_this_hub(held)
 
     def find_principal(self, authorization: str) -> Principal | None:
         """For the hub's own API: `accounts.interface.Authority`."""
@@ -223,10 +228,10 @@ class Identities:
                 )
             principal = self._accounts.authenticate(f"Bearer {api_token}")
         except UnauthenticatedError:
-            self.failures.failed("sign-in", address)
+            self.failures.count("sign-in", address)
             self.audit.record(ANONYMOUS, "identity:sign-in:refuse", address, outcome="refused")
             raise
-        self.failures.succeeded("sign-in", address)
+        self.failures.forget("sign-in", address)
         user = self._store.find_user(principal.id)
         assert user is not None
         return user
@@ -292,7 +297,7 @@ class Identities:
         try:
             said = globus.introspect(token)
         except UnauthenticatedError as error:
-            self._strange.failed(address)
+            self._strange.count(address)
             self._refused_cache.put(digest, error.message, token_id="", expires_at=None)
             raise
         user = self._linker.account_of(said.identity)

@@ -159,14 +159,21 @@ class Tokens:
             self._audit.record(by, "identity:token:revoke", token.id, {"client": token.client_id})
         self._ended()
 
-    def new_code(self, code: Code) -> str:
-        """Keep what a person consented to; the code for it, which is seen this once.
+    def new_code(self, code: Code, *, by: str) -> str:
+        """Keep what the user `by` consented to; the code for it, which is seen this once.
 
         `grant_id` and the times of `code` are set here.
         """
         text, now = texts.make(texts.CODE), self._clock()
         kept = replace(code, grant_id=uuid.uuid4().hex, issued_at=now, expires_at=now + CODE_S)
-        self._store.add_code(kept, texts.digest_of(text))
+        with self._store.transaction():
+            self._store.add_code(kept, texts.digest_of(text))
+            self._audit.record(
+                by,
+                "identity:consent:grant",
+                code.client_id,
+                {"scopes": list(code.scopes), "redirect_uri": code.redirect_uri, "refresh": code.offline},
+            )
         return text
 
     def find_code(self, text: str, client: Client) -> Code | None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hub_registry.errors import TooManyRequestsError
-from hub_registry.identity.attempts import MAX_KEYS, Attempts
+from hub_registry.identity.limits import MAX_KEYS, Limit
 
 
 class Clock:
@@ -15,47 +15,47 @@ class Clock:
 
 def test_after_some_failures_nothing_is_taken_until_the_window_ends() -> None:
     clock = Clock()
-    attempts = Attempts(limit=3, window_s=60.0, clock=clock)
+    limit = Limit("failures", limit=3, window_s=60.0, clock=clock)
     for _ in range(3):
-        attempts.check("a", "1")
-        attempts.failed("a", "1")
+        limit.check("a", "1")
+        limit.count("a", "1")
         clock.now += 10
     with pytest.raises(TooManyRequestsError) as caught:
-        attempts.check("a", "1")
+        limit.check("a", "1")
     assert caught.value.retry_after_s == 30.0
-    attempts.check("a", "2")
-    attempts.check("b", "1")
+    limit.check("a", "2")
+    limit.check("b", "1")
     clock.now += 30
-    attempts.check("a", "1")
-    attempts.failed("a", "1")
-    attempts.check("a", "1")
+    limit.check("a", "1")
+    limit.count("a", "1")
+    limit.check("a", "1")
 
 
 def test_a_success_forgets_the_failures() -> None:
-    attempts = Attempts(limit=2)
-    attempts.failed("a")
-    attempts.succeeded("a")
-    attempts.failed("a")
-    attempts.check("a")
+    limit = Limit("failures", limit=2)
+    limit.count("a")
+    limit.forget("a")
+    limit.count("a")
+    limit.check("a")
 
 
 def test_a_clock_that_is_set_back_locks_nobody_out_for_long() -> None:
     clock = Clock()
-    attempts = Attempts(limit=1, window_s=60.0, clock=clock)
-    attempts.failed("a")
+    limit = Limit("failures", limit=1, window_s=60.0, clock=clock)
+    limit.count("a")
     clock.now -= 86400
-    attempts.check("a")
-    attempts.failed("a")
+    limit.check("a")
+    limit.count("a")
     with pytest.raises(TooManyRequestsError) as caught:
-        attempts.check("a")
+        limit.check("a")
     assert caught.value.retry_after_s == 60.0
 
 
 def test_counters_are_bounded_and_the_oldest_goes_first() -> None:
-    attempts = Attempts(limit=1)
+    limit = Limit("failures", limit=1)
     for number in range(MAX_KEYS + 1):
-        attempts.failed(str(number))
-    attempts.check("0")
+        limit.count(str(number))
+    limit.check("0")
     with pytest.raises(TooManyRequestsError):
-        attempts.check("1")
-    assert len(attempts._failures) == MAX_KEYS
+        limit.check("1")
+    assert len(limit._counters) == MAX_KEYS
