@@ -77,6 +77,7 @@ class Consumer:
         self._tag = ""
         self._supervision: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self._stopped = asyncio.Event()
 
     async def start(self) -> None:
         """Begin.
@@ -96,6 +97,7 @@ class Consumer:
 
     async def stop(self) -> None:
         """End: running handlers get a few seconds, and what is not acknowledged goes back to its queue."""
+        self._stopped.set()
         if self._supervision is not None:
             self._supervision.cancel()
             await asyncio.gather(self._supervision, return_exceptions=True)
@@ -167,7 +169,8 @@ class Consumer:
                 )
                 # While the database is away, for instance, messages wait; that is no fault of theirs.
                 deliveries += not transient
-            await asyncio.sleep(pause_s)
+            if await self._is_stopped_within(pause_s):
+                return
             if _is_lost(message):
                 return  # the broker delivers it anew, and somebody else may have it by now
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
@@ -175,6 +178,13 @@ class Consumer:
         # aiormq cancels this as well where the connection breaks; there is nothing left to do then.
         with suppress(asyncio.CancelledError, *LOST):
             await message.ack()
+
+    async def _is_stopped_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._stopped.wait(), seconds)
+        except asyncio.TimeoutError:
+            return False
+        return True
 
     async def _deliver(self, delivery: Delivery, *, last: bool) -> None:
         try:
