@@ -160,6 +160,20 @@ def test_a_choice_of_one_site_is_kept_and_does_not_hold_up_others(in_played_time
     in_played_time(scene())
 
 
+def test_a_site_that_grows_gets_more(in_played_time: Play[None]) -> None:
+    async def scene() -> None:
+        there = far(event_s=10.0, workers=1, prefetch=0, cold_start_s=0.1)
+        async with Scene(there) as scene:
+            futures = scene.send(33)
+            await futures[0]
+            there.endpoints[0].workers = 16
+            began = scene.clock()
+            await asyncio.gather(*futures)
+            assert scene.clock() - began < 3 * 12.0
+
+    in_played_time(scene())
+
+
 def test_a_site_measured_in_a_bad_moment_gets_another_chance(in_played_time: Play[None]) -> None:
     async def scene() -> None:
         here = far(id="here", event_s=5.0, workers=1, cold_start_s=0.1)

@@ -99,11 +99,16 @@ class Berth:
     def opened(self, endpoint: Endpoint, now: float) -> None:
         """Take a started endpoint."""
         self.endpoint, self.opening = endpoint, None
-        self.workers = endpoint.workers
-        self.credit = endpoint.workers + endpoint.prefetch
+        self.resize()
         self.failure = None
         self.is_fresh = True
         self.last_used = now
+
+    def resize(self) -> None:
+        """Follow the endpoint's number of workers, which a site may change."""
+        if self.endpoint is not None:
+            self.workers = self.endpoint.workers
+            self.credit = self.workers + self.endpoint.prefetch
 
     def gone(self) -> Endpoint | None:
         """Forget the endpoint; it is returned."""

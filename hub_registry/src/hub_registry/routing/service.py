@@ -295,6 +295,7 @@ class Router:
         berth = flight.berth
         berth.last_used = self._clock()
         del berth.flights[flight]
+        berth.resize()
         if isinstance(answer, Exception):
             if berth.endpoint is flight.endpoint:
                 self._pump(lane)
