@@ -36,7 +36,7 @@ PATIENCE_S = 90.0
 #: Debian's own: an ordinary user may not be allowed to execute the one that runs the tests.
 PYTHON = Path("/usr/bin/python3")
 
-#: In the environment of everything that an endpoint starts, however it detaches itself.
+#: In the environment of everything that an endpoint starts.
 MARK = "DLHUB_TEST_ENDPOINT"
 
 CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
@@ -70,12 +70,10 @@ engine:
 
 
 class StockInstallation:
-    """The endpoint's software as a site installs it, and the ordinary user who runs it.
+    """The endpoint's software as a site installs it, for every user to execute.
 
     Attributes
     ----------
-    user
-        Of the operating system: made for the tests where they run as root, else whoever runs them.
     directory
         Everything of it, removed by `close`.
     """
@@ -84,12 +82,6 @@ class StockInstallation:
         # Not pytest's own temporary directory, which another user cannot enter.
         self.directory = Path(tempfile.mkdtemp(prefix="dlhub-stock-"))
         self.directory.chmod(0o755)
-        self._makes_user = os.geteuid() == 0
-        self.user = f"dlhub{uuid.uuid4().hex[:12]}" if self._makes_user else getpass.getuser()
-        if self._makes_user:
-            _run_patiently(
-                "useradd", "--system", "--no-create-home", "--home-dir", str(self.directory), self.user
-            )
         self._install(requirements)
 
     @property
@@ -100,23 +92,6 @@ class StockInstallation:
     def close(self) -> None:
         """Remove everything. Idempotent."""
         shutil.rmtree(self.directory, ignore_errors=True)
-        if self._makes_user:
-            self._makes_user = False
-            _run_patiently("userdel", self.user)
-
-    def own(self, path: Path) -> None:
-        """Give a directory and what is in it to the user."""
-        if self._makes_user:
-            entry = pwd.getpwnam(self.user)
-            for item in (path, *path.rglob("*")):
-                os.chown(item, entry.pw_uid, entry.pw_gid)
-
-    def popen(self, *command: str, **options: Any) -> subprocess.Popen[bytes]:
-        """Start a program as the user."""
-        if self._makes_user:
-            entry = pwd.getpwnam(self.user)
-            options |= {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
 
     def _install(self, requirements: tuple[str, ...]) -> None:
         uv = [sys.executable, "-m", "uv", "--no-config", "--quiet"]
@@ -136,13 +111,50 @@ def stock_installation() -> Iterator[StockInstallation]:
         installation.close()
 
 
+class OrdinaryUser:
+    """A user of the operating system: made for the tests where they run as root, else whoever runs them.
+
+    Attributes
+    ----------
+    name
+        Of the user.
+    is_made
+        Whether nothing but the tests runs as this user.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.is_made = os.geteuid() == 0
+        self.name = f"dlhub{uuid.uuid4().hex[:12]}" if self.is_made else getpass.getuser()
+        if self.is_made:
+            _run_patiently("useradd", "--system", "--no-create-home", "--home-dir", str(home), self.name)
+        entry = pwd.getpwnam(self.name)
+        self.uid, self._gid = entry.pw_uid, entry.pw_gid
+
+    def own(self, path: Path) -> None:
+        """Give a directory and what is in it to the user."""
+        for item in (path, *path.rglob("*")):
+            os.chown(item, self.uid, self._gid)
+
+    def popen(self, *command: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start a program as the user."""
+        if self.is_made:
+            options |= {"user": self.uid, "group": self._gid, "extra_groups": []}
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
+
+    def remove(self) -> None:
+        """Remove a user that was made; the processes have ended. Idempotent."""
+        if self.is_made:
+            self.is_made = False
+            _run_patiently("userdel", self.name)
+
+
 class StockEndpoint:
     """One endpoint of a site: ``globus-compute-endpoint start`` in the foreground, with a home of its own.
 
     Parameters
     ----------
     installation
-        Software and user.
+        Its software.
     gateway_url
         The service it is to use.
     client_id, client_secret
@@ -181,12 +193,14 @@ class StockEndpoint:
         self.name = name
         self._mark = uuid.uuid4().hex
         self._home = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=installation.directory))
+        self.user = OrdinaryUser(self._home)
         self._process: subprocess.Popen[bytes] | None = None
         self._env = {
             "HOME": str(self._home),
-            "USER": installation.user,
+            "USER": self.user.name,
             "PATH": f"{installation.bin}:/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
+            "CWD": str(self._home),
             "GLOBUS_COMPUTE_CLIENT_ID": client_id,
             "GLOBUS_COMPUTE_CLIENT_SECRET": client_secret,
             "GLOBUS_SDK_SERVICE_URL_AUTH": gateway_url,
@@ -203,7 +217,7 @@ class StockEndpoint:
         values = {"display_name": name, "heartbeat_s": heartbeat_s, "idle_heartbeats": idle_heartbeats}
         (folder / "config.yaml").write_text(CONFIG.format(**values) + config)
         (folder / "user_config_template.yaml.j2").write_text(template or TEMPLATE % values)
-        installation.own(self._home)
+        self.user.own(self._home)
 
     @property
     def directory(self) -> Path:
@@ -233,9 +247,8 @@ class StockEndpoint:
 
     def launch(self) -> StockEndpoint:
         """Start it, and do not wait."""
-        (self.directory / "endpoint.json").unlink(missing_ok=True) if self._process is None else None
         with (self._home / "console").open("ab") as console:
-            self._process = self.installation.popen(
+            self._process = self.user.popen(
                 str(self.installation.bin / "globus-compute-endpoint"),
                 "start",
                 self.name,
@@ -274,12 +287,13 @@ class StockEndpoint:
         self._process.wait()
 
     def close(self) -> None:
-        """End it and everything that it has started, and remove its home. Idempotent."""
+        """End it and everything that it has started, and remove its home and its user. Idempotent."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
         self.end_leftovers()
         shutil.rmtree(self._home, ignore_errors=True)
+        self.user.remove()
 
     def processes(self) -> list[psutil.Process]:
         """Everything that it has started and that still runs, however it has detached itself."""
@@ -316,7 +330,12 @@ class StockEndpoint:
 
     def _is_mine(self, process: psutil.Process) -> bool:
         try:
-            return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == self._mark
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            if self.user.is_made:
+                return bool(process.uids().real == self.user.uid)
+            # Those that change their title write over what the system shows of their environment.
+            return process.environ().get(MARK) == self._mark or process.cwd().startswith(str(self._home))
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return False
 
