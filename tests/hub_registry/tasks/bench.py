@@ -8,10 +8,11 @@ import asyncio
 import itertools
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgpack
+from sqlalchemy.pool import QueuePool
 
 from hub_registry.accounts.interface import Principal
 from hub_registry.database import Database
@@ -201,6 +202,11 @@ class Bench:
         await self.tasks.stop()
         await self.router.stop()
         await asyncio.to_thread(self.ledger.stop)
+        # Threads whose answers nobody waits for any more still have connections.
+        pool = self.database.engine.pool
+        assert isinstance(pool, QueuePool)
+        while pool.checkedout():
+            await asyncio.sleep(0.01)
         self.database.close()
 
     async def restart(self) -> "Bench":
@@ -209,6 +215,9 @@ class Bench:
         await fresh.start()
         return fresh
 
+
+#: Starts hubs on one database, by their names.
+StartBench = Callable[[str], Awaitable[Bench]]
 
 _counter = itertools.count()
 

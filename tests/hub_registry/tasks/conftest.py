@@ -1,6 +1,6 @@
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -8,13 +8,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.append(str(Path(__file__).parent.parent / "hubs"))
 
-from bench import Bench, url_of
+from bench import Bench, StartBench, url_of
 from quick import HEARTBEAT_S, LEASE_S
 
 from hub_registry.database import Database
 from hub_registry.hubs.service import Hubs
-
-StartBench = Callable[[str], Awaitable[Bench]]
 
 
 @pytest.fixture

@@ -111,6 +111,7 @@ async def run(scope: Scope, receive: Receive) -> Response:
         is_json=is_json,
         received=received,
         endpoint=call.placement[0] if endpoint is not None else None,
+        is_new=key is None,
     )
     frame = wants_frame(headers.get(b"accept", b""), default=not is_json)
     prefer = headers.get(b"prefer")
