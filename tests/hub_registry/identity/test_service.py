@@ -143,3 +143,23 @@ async def test_one_signs_in_with_an_api_token_and_nothing_else(service) -> None:
         with pytest.raises(UnauthenticatedError):
             service.identities.sign_in(wrong, "1.2.3.4")
     assert [record.outcome for record in service.records("identity:sign-in:refuse")] == ["refused"]
+
+
+async def test_a_start_makes_what_is_missing_and_once(service) -> None:
+    from hub_registry.housekeeping import Housekeeping
+
+    service.accounts.trust(None)
+    allowed = f"Bearer {_issue(service, (HUB_SCOPE,)).access_token}"
+    with pytest.raises(UnauthenticatedError):
+        service.accounts.authenticate(allowed)
+    await service.identities.start()
+    published = service.identities.keys.published()
+    await service.identities.start()
+    assert service.identities.keys.published() == published
+    assert service.accounts.authenticate(allowed) == service.user("ada")
+    housekeeping = Housekeeping()
+    service.identities.add_housekeeping(housekeeping)
+    await housekeeping.start()
+    await housekeeping.stop()
+    assert service.identities.tokens.find(allowed[7:]).token.last_used_at is not None
+    await service.identities.stop()

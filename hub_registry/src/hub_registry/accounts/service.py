@@ -81,8 +81,8 @@ class Accounts:
         self._cache = PrincipalCache(cache_s, clock)
         self._authority: Authority | None = None
 
-    def trust(self, authority: Authority) -> None:
-        """Ask `authority` whose bearer tokens are that are not API tokens."""
+    def trust(self, authority: Authority | None) -> None:
+        """Ask `authority` whose bearer tokens are that are not API tokens; None: nobody."""
         self._authority = authority
 
     def authenticate(self, authorization: str | None) -> Principal:

@@ -23,6 +23,7 @@ from hub_registry.audit.interface import ANONYMOUS
 from hub_registry.audit.service import Audit
 from hub_registry.context import current_request
 from hub_registry.errors import UnauthenticatedError
+from hub_registry.housekeeping import Housekeeping
 from hub_registry.identity import texts
 from hub_registry.identity.clients import Clients
 from hub_registry.identity.globus import CACHE_S, SKEW_S, GlobusAuth, Linker
@@ -109,9 +110,13 @@ class Identities:
         self._linker = Linker(store, accounts, audit, clock=clock)
 
     async def start(self) -> None:
-        """Make the client that the official Compute SDK comes with, and the key to sign with, if need be."""
+        """Make the client of the official Compute SDK and the key to sign with, where they do not exist.
+
+        From here on, the hub's own API takes tokens with its scope.
+        """
         await self.run(self.clients.seed)
         await self.run(lambda: self.keys)
+        self._accounts.trust(self)
 
     async def stop(self) -> None:
         """Close the connections to Globus Auth."""
@@ -263,6 +268,11 @@ class Identities:
         return self._store.find_user(account_id)
 
     # --- housekeeping ---
+
+    def add_housekeeping(self, housekeeping: Housekeeping) -> None:
+        """Let what has expired be removed now and then, and the use of tokens be written down."""
+        housekeeping.add("use of OAuth tokens", 60.0, self.save_last_used)
+        housekeeping.add("expired OAuth tokens", 3600.0, self.remove_expired)
 
     def save_last_used(self) -> None:
         """Write down when tokens were last used; the hub calls it about once a minute."""
