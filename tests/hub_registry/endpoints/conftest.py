@@ -19,7 +19,7 @@ from played_site import PlayedEndpoint, PlayedUserEndpoint
 
 from hub_registry.audit.service import Audit
 from hub_registry.audit.storage import SqlAuditStore
-from hub_registry.broker.interface import hub_queue
+from hub_registry.broker.interface import HEARTBEATS, hub_queue
 from hub_registry.broker.secret import HubSecret
 from hub_registry.broker.service import RabbitBroker
 from hub_registry.database import Database
@@ -41,11 +41,16 @@ def clock() -> Clock:
 async def open_hub(
     rabbit: RabbitServer, rabbit_vhost: str, settings: Settings, clock: Clock, tmp_path: Path
 ) -> AsyncIterator[OpenHub]:
-    """Opens hubs: ``await open_hub(database, "a", **arguments of EndpointsService)``."""
+    """Opens hubs: ``await open_hub(database, "a", **arguments of EndpointsService)``.
+
+    One with ``hears=False`` gets no heartbeats, as if its network was slow.
+    """
     opened: list[HubParts] = []
     at_broker = {"broker_url": rabbit_vhost, "broker_management_url": rabbit.management_url}
 
-    async def open_one(database: Database, id: str = "a", **arguments: Any) -> HubParts:
+    async def open_one(
+        database: Database, id: str = "a", *, hears: bool = True, **arguments: Any
+    ) -> HubParts:
         audit = Audit(SqlAuditStore(database))
         broker = RabbitBroker(
             settings.model_copy(update=at_broker), id, audit, HubSecret(tmp_path / "secret.key")
@@ -64,14 +69,17 @@ async def open_hub(
         hub = HubParts(id, service, broker, database, clock)
         service.listen(hub.events.append)
         opened.append(hub)
+        hub.watch_reports()
         await service.start()
-        await broker.consume(hub_queue(id), partial(service.on_report, record=False))
+        if hears:
+            await broker.consume(hub_queue(id), partial(service.on_report, record=False))
+        else:
+            await broker.cancel(HEARTBEATS)
         return hub
 
     yield open_one
     for hub in opened:
-        await hub.service.stop()
-        await hub.broker.stop()
+        await hub.close()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 from hub_registry.audit.interface import AuditRecord
 from hub_registry.audit.service import Audit
 from hub_registry.audit.storage import SqlAuditStore
+from hub_registry.broker.interface import HEARTBEATS, Delivery, commands_queue, hub_queue
 from hub_registry.broker.service import RabbitBroker
 from hub_registry.database import Database
 from hub_registry.endpoints.interface import EndpointRecord, UserEndpointEvent
@@ -54,18 +55,50 @@ class HubParts:
     database: Database
     clock: Clock
     events: list[UserEndpointEvent] = field(default_factory=list)
+    _under_way: int = 0
+    _reached: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def kinds(self) -> list[str]:
         """What has happened, in order."""
         return [event.kind for event in self.events]
 
-    async def pass_time(self, seconds: float) -> None:
-        """Let time pass, with a sweep every few seconds."""
+    async def close(self) -> None:
+        """End, as a process that is killed but for what the broker keeps of it. Idempotent."""
+        await self.service.stop()
+        await self.broker.stop()
+
+    async def pass_time(self, seconds: float, *others: HubParts) -> None:
+        """Let time pass, with a sweep of every hub every few seconds."""
         end = self.clock.passed_s + seconds
         while self.clock.passed_s < end:
             self.clock.passed_s = min(self.clock.passed_s + 5.0, end)
-            await self.service.sweep()
+            for hub in (self, *others):
+                await hub.service.sweep()
+
+    async def drained(self) -> None:
+        """Wait until every heartbeat published before has been dealt with."""
+        for queue in (HEARTBEATS, hub_queue(self.id)):
+            self._reached.clear()
+            await self.broker.publish(queue, b"", headers={"marker": True})
+            await asyncio.wait_for(self._reached.wait(), PATIENCE_S)
+            await eventually(lambda: self._under_way == 0, "the end of every handler")
+
+    def watch_reports(self) -> None:
+        """Have `drained` know of heartbeats under way. Called before the service starts."""
+        on_report = self.service.on_report
+
+        async def watched(delivery: Delivery, *, record: bool) -> None:
+            if "marker" in delivery.headers:  # handlers begin in order
+                self._reached.set()
+                return
+            self._under_way += 1
+            try:
+                await on_report(delivery, record=record)
+            finally:
+                self._under_way -= 1
+
+        self.service.on_report = watched
 
     async def state(self, endpoint_id: str) -> str:
         """How an endpoint is."""
@@ -83,6 +116,17 @@ class HubParts:
     async def until_seen(self, endpoint_id: str) -> None:
         """Wait until a heartbeat that was just sent has arrived."""
         while (await self.service.load(endpoint_id)).seen_at != self.clock.wall():
+            await asyncio.sleep(0.01)
+
+    async def until_seen_user_endpoint(self, user_endpoint_id: str) -> None:
+        """Like `until_seen`, for a user endpoint."""
+        await self.drained()
+        row = self.service._mirror.user_endpoints[user_endpoint_id]
+        assert row.seen_at == self.clock.wall()
+
+    async def unconsumed(self, endpoint_id: str) -> None:
+        """Wait until the broker has noticed that an endpoint's process is gone."""
+        while await self.broker.depth(commands_queue(endpoint_id)) != (0, 0):
             await asyncio.sleep(0.01)
 
     async def until_event(self, kind: str) -> UserEndpointEvent:

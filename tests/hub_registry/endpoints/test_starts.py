@@ -208,6 +208,8 @@ async def test_a_user_endpoint_that_has_said_good_bye_is_revived_with_new_creden
     asked = await ask(hub, endpoint.id, runtime={"python_version": "3.10"})
     first = await started(hub, endpoint)
     await first.heartbeat(active=False)
+    await hub.drained()
+    await hub.pass_time(20)
     event = await hub.until_event("lost")
     assert (event.reason, event.recorded) == ("It said good-bye.", True)
     assert (await hub.service.user_endpoints(ADA, endpoint.id))[0].state == "offline"

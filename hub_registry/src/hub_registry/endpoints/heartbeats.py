@@ -1,14 +1,15 @@
 """Heartbeats become state: who is there, who is late, who is lost.
 
 Every heartbeat arrives twice: once for all hubs together, which write it down, and once in each hub's own
-queue, which makes the hub's memory of who was seen when. A heartbeat that says that its sender ends, or could
-not start, counts from either: the second of them finds nothing left to change.
+queue, which decides what the hub thinks of its sender. What was said before this hub had its own queue is in
+the first only: until that has been empty once, it decides as well.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
@@ -36,6 +37,10 @@ logger = structlog.get_logger(__name__)
 
 #: Seconds between two looks at the clock after which this process itself has been asleep.
 MAX_GAP_S = 10.0
+
+#: Seconds in which a user endpoint that has said good-bye may come back. The stock one waits up to ten after
+#: trouble with its connection, and then connects.
+COME_BACK_S = 15.0
 
 #: Seconds in which a broker that is well answers.
 PROMPT_S = 2.0
@@ -73,6 +78,9 @@ class Heartbeats:
         self._clock = clock
         self._monotonic = monotonic
         self._judged_at = monotonic()
+        self._catching_up = True
+        # Since when this hub has known that they are leaving.
+        self._leaving_since: dict[str, float] = {}
 
     async def on_report(self, delivery: Delivery, *, record: bool) -> None:
         """Take a heartbeat.
@@ -81,7 +89,7 @@ class Heartbeats:
         ----------
         record
             Whether it comes from the queue that all hubs share: then it is written down, and refused where it
-            breaks the protocol. From the hub's own queue it makes memory only.
+            breaks the protocol. What comes from the hub's own queue makes its memory.
 
         Raises
         ------
@@ -105,7 +113,8 @@ class Heartbeats:
             return  # stopped a moment ago, as well
         async with self._changes.lock(f"heartbeat {report.id}"):
             if report.leaving or report.error:
-                await self._gone(report, user_endpoint is not None)
+                if not record or self._catching_up:
+                    await self._gone(report, user_endpoint is not None)
                 return
             self._sights.see(report.id, report.period_s)
             at = self._clock()
@@ -120,8 +129,16 @@ class Heartbeats:
             else:
                 await self._came(endpoint)
 
+    async def catch_up(self) -> None:
+        """See whether everything has been read that was said before this hub came."""
+        if self._catching_up:
+            with suppress(BrokerUnavailableError):
+                depth = await self._broker.depth(HEARTBEATS)
+                self._catching_up = depth is not None and depth[0] > 0
+
     async def judge(self) -> None:
         """Look who is late or lost by now."""
+        await self._end_leaving()
         now = self._monotonic()
         if now - self._judged_at > MAX_GAP_S:
             # This process did not run: heartbeats wait for it that it has not read.
@@ -183,9 +200,24 @@ class Heartbeats:
         if not is_user_endpoint:
             await self._changes.change_endpoint(report.id, states.endpoint_state("offline", reason))
             return
-        hub_id, at = self._mirror.hub_id, self._clock()
-        step = states.failed(hub_id, at, reason) if report.error else states.lost(hub_id, at, reason)
+        self._leaving_since.setdefault(report.id, self._monotonic())
+        step: states.Step = states.leaving
+        if report.error:
+            step = states.failed(self._mirror.hub_id, self._clock(), reason)
         await self._changes.change_user_endpoint(report.id, step)
+
+    async def _end_leaving(self) -> None:
+        """Count those as lost that have said good-bye and have not come back."""
+        now = self._monotonic()
+        leaving = [row for row in self._mirror.user_endpoints.values() if row.stage == "leaving"]
+        since = {row.id: self._leaving_since.get(row.id, now) for row in leaving}
+        self._leaving_since = since
+        for row in leaving:
+            endpoint = self._mirror.endpoints.get(row.endpoint_id)
+            # Without its endpoint it does not come back.
+            if now - since[row.id] > COME_BACK_S or endpoint is None or endpoint.state == "offline":
+                step = states.lost(self._mirror.hub_id, self._clock(), row.reason)
+                await self._changes.change_user_endpoint(row.id, step)
 
     async def _came(self, endpoint: StoredEndpoint) -> None:
         """An endpoint was heard of."""

@@ -1,12 +1,16 @@
 """What an endpoint is to the rest of the hub, and what the service needs from its store.
 
-The life of a user endpoint::
+The life of a user endpoint:
 
-    idle ──asked for──> wanted ──endpoint online──> starting ──heartbeat──> online <──> degraded
-     ^                    ^  (the command is sent)     │  │                    │            │
-     │                    └──endpoint offline──────────┘  │                    │            │
-     └── failed: the site says why, or is silent ─────────┘                    │            │
-     └── lost: said good-bye, or no heartbeat for long ────────────────────────┴────────────┘
+========= ==========================================================================================
+idle      Nobody has asked for it, or it was lost, or it could not be started.
+wanted    There is work for it. The start command is sent when its endpoint is online.
+starting  The command was sent. Without a heartbeat it is sent once more, and then the start has failed.
+online    Heartbeats come.
+degraded  One is overdue; without any for long it is lost.
+leaving   It has said good-bye. One that had trouble with its connection says so too, keeps its tasks and is
+          back a few seconds later: so it is lost if it is not.
+========= ==========================================================================================
 
 Every change of a row is a compare-and-set on its number of changes, so of several hubs one makes it.
 """
@@ -25,7 +29,7 @@ from hub_registry.identity.interface import Identity
 State = Literal["online", "degraded", "offline"]
 
 #: Of a user endpoint: where it is between being asked for and being lost.
-Stage = Literal["idle", "wanted", "starting", "online", "degraded"]
+Stage = Literal["idle", "wanted", "starting", "online", "degraded", "leaving"]
 
 #: gateway: tasks that callers send to the endpoint; fabric: batches of servables that the hub routes there.
 Purpose = Literal["gateway", "fabric"]
@@ -224,8 +228,8 @@ class StoredUserEndpoint:
 
     @property
     def is_up(self) -> bool:
-        """Whether heartbeats come, or came until a moment ago."""
-        return self.stage in ("online", "degraded")
+        """Whether there is a process that may have tasks."""
+        return self.stage in ("online", "degraded", "leaving")
 
     def public(self) -> UserEndpoint:
         """What the rest of the hub sees of it."""

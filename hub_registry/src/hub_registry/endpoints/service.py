@@ -163,6 +163,7 @@ class EndpointsService:
         """Do what is due. Called once a second."""
         await self._changes.look()
         self._heartbeats.expect()
+        await self._heartbeats.catch_up()
         await self._heartbeats.judge()
         await self._settle()
         await self._starts.reconcile()
@@ -243,7 +244,9 @@ class EndpointsService:
         Figures are sums over its user endpoints, which are what has workers.
         """
         endpoint = await self._registrations.find(Viewer.of(who), endpoint_id)
-        user_endpoints = [each for each in self._mirror.of_endpoint(endpoint_id) if each.is_up]
+        user_endpoints = [
+            each for each in self._mirror.of_endpoint(endpoint_id) if each.public().state != "offline"
+        ]
         details: dict[str, Any] = {
             name: sum(_count(each.report.get(name)) for each in user_endpoints) for name in documents.FIGURES
         }

@@ -23,7 +23,7 @@ def heard(hub_id: str) -> Step:
     def step(known: StoredUserEndpoint) -> StoredUserEndpoint | None:
         if known.stage == "online":
             return None
-        if known.stage == "degraded":
+        if known.is_up:
             return replace(known, stage="online", reason="")
         return replace(known, stage="online", reason="", attempts=0, online_by=hub_id)
 
@@ -35,6 +35,13 @@ def late(known: StoredUserEndpoint) -> StoredUserEndpoint | None:
     if known.stage != "online":
         return None
     return replace(known, stage="degraded", reason="A heartbeat is overdue.")
+
+
+def leaving(known: StoredUserEndpoint) -> StoredUserEndpoint | None:
+    """It has said good-bye, and may come back."""
+    if known.stage not in ("online", "degraded"):
+        return None
+    return replace(known, stage="leaving", reason="It said good-bye.")
 
 
 def lost(hub_id: str, at: float, reason: str) -> Step:
