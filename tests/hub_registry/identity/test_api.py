@@ -112,3 +112,22 @@ async def test_the_hubs_api_takes_tokens_with_its_scope_only(service, client) ->
     assert refused.json()["required_scope"] == HUB_SCOPE
     await client.delete(f"clients/{made['id']}", **tokens[HUB_SCOPE])
     assert (await client.get("whoami", **tokens[HUB_SCOPE])).status_code == 401
+
+
+async def test_a_user_ends_what_a_client_may_do(service, client) -> None:
+    ada, eve = _as(service, "ada"), _as(service, "eve")
+    made = (await client.post("clients", json={"name": "runner"}, **ada)).json()
+    form = {"grant_type": "client_credentials", "scope": f"openid {COMPUTE_SCOPE}"}
+    answer = await client.post("http://hub/v2/oauth2/token", data=form, auth=(made["id"], made["secret"]))
+    token = {"headers": {"Authorization": f"Bearer {answer.json()['access_token']}"}}
+    assert (await client.get("http://hub/v2/oauth2/userinfo", **token)).status_code == 200
+    [access] = (await client.get("users/ada/access", **ada)).json()["access"]
+    assert (access["client_id"], access["client_name"]) == (made["id"], "runner")
+    assert access["scopes"] == ["openid", COMPUTE_SCOPE]
+    assert access["refreshes"] is False
+    assert (await client.get("users/ada/access", **eve)).status_code == 403
+    assert (await client.delete(f"users/ada/access/{access['id']}", **eve)).status_code == 403
+    assert (await client.delete(f"users/eve/access/{access['id']}", **eve)).status_code == 404
+    assert (await client.delete(f"users/ada/access/{access['id']}", **ada)).status_code == 204
+    assert (await client.get("http://hub/v2/oauth2/userinfo", **token)).status_code == 401
+    assert (await client.get("users/ada/access", **_as(service, "admin"))).json() == {"access": []}

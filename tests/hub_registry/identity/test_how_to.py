@@ -29,6 +29,7 @@ def test_the_commands_of_the_how_to(served, serve, tmp_path) -> None:
         "HOME": str(tmp_path),
         "DLHUB_URL": serve(app),
         "DLHUB_TOKEN": served.api_token("ada"),
+        "DLHUB_USER": "ada",
         "GATEWAY": served.url,
     }
     done = subprocess.run(

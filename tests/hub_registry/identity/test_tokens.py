@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from hub_registry.errors import NotFoundError
 from hub_registry.identity import tokens as module
 from hub_registry.identity.interface import (
     AUTH_SERVER,
@@ -179,3 +180,27 @@ def test_what_expired_is_removed_and_what_may_come_again_is_not(service, client,
     assert tokens.find_any(issued.access_token) is None
     assert tokens.find_code(text, client) is None
     assert tokens.find_refresh(issued.refresh_token, client) is not None
+
+
+def test_a_user_sees_which_clients_have_access_and_ends_it(service, client, user) -> None:
+    tokens = service.identities.tokens
+    ada = service.accounts.get_user("ada")
+    compute, auth = tokens.issue(client, user, (COMPUTE_SCOPE, "openid"), grant_type="test", offline=True)
+    [other] = tokens.issue(client, user, ("openid",), grant_type="test")
+    tokens.issue(client, ada, ("openid",), grant_type="test")
+    first, second = tokens.list_access(user)
+    assert (first.client_id, first.client_name, first.scopes) == (client.id, "app", (COMPUTE_SCOPE, "openid"))
+    assert (first.refreshes, second.refreshes) == (True, False)
+    assert first.expires_at > second.expires_at
+    for user_of, grant in ((ada, first.grant_id), (user, "no-such-grant")):
+        with pytest.raises(NotFoundError, match="No client has access"):
+            tokens.end_access(user_of, grant, by="eve")
+    tokens.end_access(user, first.grant_id, by="grace")
+    for text in (compute.access_token, compute.refresh_token, auth.access_token):
+        assert tokens.find(text) is None
+    assert tokens.list_access(user) == [second]
+    assert tokens.find(other.access_token) is not None
+    [record] = service.records("identity:grant:revoke")
+    assert (record.actor, record.detail["tokens"]) == ("grace", 4)
+    service.clock.ahead_s += module.ACCESS_TOKEN_S + 1
+    assert tokens.list_access(user) == []

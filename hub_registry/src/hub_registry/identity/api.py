@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
-from hub_registry.accounts.routes import CurrentPrincipal
+from hub_registry.accounts.routes import AccountsService, CurrentPrincipal
 from hub_registry.errors import NotFoundError
 from hub_registry.identity.clients import Clients
 from hub_registry.identity.interface import Client
@@ -17,14 +17,22 @@ from hub_registry.identity.service import Identities
 router = APIRouter(tags=["accounts"])
 
 
-def clients_service(request: Request) -> Clients:
-    """The hub's Clients."""
+def identities_service(request: Request) -> Identities:
+    """The hub's Identities."""
     identities: Identities | None = request.app.state.hub.identities
     if identities is None:
         raise NotFoundError(
             "This hub has no OAuth clients: it serves no Globus Compute endpoints.",
             remedy="The operator can add the fabric broker.",
         )
+    return identities
+
+
+IdentitiesService = Annotated[Identities, Depends(identities_service)]
+
+
+def clients_service(identities: IdentitiesService) -> Clients:
+    """The hub's Clients."""
     return identities.clients
 
 
@@ -88,6 +96,25 @@ class ClientList(BaseModel):
     clients: list[ClientView]
 
 
+class AccessView(BaseModel):
+    """What a client may do as a user. Times are seconds since the epoch."""
+
+    id: str
+    client_id: str
+    client_name: str
+    scopes: list[str]
+    began_at: float
+    expires_at: float = Field(description="When the last of its tokens does.")
+    last_used_at: float | None = Field(description="Up to about a minute behind.")
+    refreshes: bool = Field(description="Whether the client can go on after that.")
+
+
+class AccessList(BaseModel):
+    """What clients may do as a user, oldest first."""
+
+    access: list[AccessView]
+
+
 @router.post("/clients", status_code=201)
 def create_client(body: ClientRequest, caller: CurrentPrincipal, clients: ClientsService) -> NewClientView:
     """Make an OAuth client of one's own."""
@@ -126,6 +153,44 @@ def rotate_secret(
 def revoke_client(client_id: str, caller: CurrentPrincipal, clients: ClientsService) -> Response:
     """End a client and its tokens; administrators can for anyone's. Idempotent."""
     clients.revoke(client_id, by=caller)
+    return Response(status_code=204)
+
+
+@router.get("/users/{name}/access")
+def list_access(
+    name: str, caller: CurrentPrincipal, identities: IdentitiesService, accounts: AccountsService
+) -> AccessList:
+    """List which clients act as oneself or, as an administrator, as anyone."""
+    accounts.require_self_or_admin(caller, name, "list the access of clients")
+    found = identities.tokens.list_access(accounts.get_user(name))
+    return AccessList(
+        access=[
+            AccessView(
+                id=one.grant_id,
+                client_id=one.client_id,
+                client_name=one.client_name,
+                scopes=list(one.scopes),
+                began_at=one.began_at,
+                expires_at=one.expires_at,
+                last_used_at=one.last_used_at,
+                refreshes=one.refreshes,
+            )
+            for one in found
+        ]
+    )
+
+
+@router.delete("/users/{name}/access/{access_id}", status_code=204)
+def end_access(
+    name: str,
+    access_id: str,
+    caller: CurrentPrincipal,
+    identities: IdentitiesService,
+    accounts: AccountsService,
+) -> Response:
+    """End what a client may do as oneself or, as an administrator, as anyone."""
+    accounts.require_self_or_admin(caller, name, "end the access of clients")
+    identities.tokens.end_access(accounts.get_user(name), access_id, by=caller.name)
     return Response(status_code=204)
 
 

@@ -152,6 +152,30 @@ class Token:
 
 
 @dataclass(frozen=True)
+class Access:
+    """What a client may do as a user, from one consent or one use of its secret. Times as in `Token`.
+
+    Attributes
+    ----------
+    grant_id
+        Of its tokens.
+    expires_at
+        When the last of them does.
+    refreshes
+        Whether the client can have itself given new ones.
+    """
+
+    grant_id: str
+    client_id: str
+    client_name: str
+    scopes: tuple[str, ...]
+    began_at: float
+    expires_at: float
+    last_used_at: float | None
+    refreshes: bool
+
+
+@dataclass(frozen=True)
 class Holder:
     """A token, whose it is, and when its client was revoked."""
 
@@ -243,6 +267,9 @@ class IdentityStore(Protocol):
 
     def revoke_grant(self, grant_id: str, at: float, resource_server: str | None = None) -> int:
         """Mark the tokens of a grant as revoked, all or those of a resource server; how many that were."""
+
+    def list_access(self, user_id: str, now: float) -> list[Access]:
+        """What clients may do as a user, by tokens that work at `now`; oldest first."""
 
     def revoke_client_tokens(self, client_id: str, at: float) -> int:
         """Mark all tokens of a client as revoked; how many that were."""

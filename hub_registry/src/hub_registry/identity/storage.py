@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from hub_registry.accounts.interface import User
 from hub_registry.accounts.tables import users
 from hub_registry.database import Database
-from hub_registry.identity.interface import Client, Code, Holder, Link, Secret, Token
+from hub_registry.identity.interface import Access, Client, Code, Holder, Link, Secret, Token
 from hub_registry.identity.tables import (
     identity_links,
     oauth_clients,
@@ -153,6 +153,24 @@ class SqlIdentityStore:
             rows.append(oauth_tokens.c.resource_server == resource_server)
         return self._revoke(at, *rows)
 
+    def list_access(self, user_id: str, now: float) -> list[Access]:
+        """What clients may do as a user, by tokens that work at `now`; oldest first."""
+        query = (
+            select(oauth_tokens, oauth_clients.c.name.label("client_name"))
+            .join(oauth_clients, oauth_clients.c.id == oauth_tokens.c.client_id)
+            .where(
+                oauth_tokens.c.user_id == user_id,
+                oauth_tokens.c.revoked_at.is_(None),
+                oauth_tokens.c.expires_at > now,
+            )
+            .order_by(oauth_tokens.c.issued_at, oauth_tokens.c.id)
+        )
+        grants: dict[str, list[RowMapping]] = {}
+        with self._database.read() as connection:
+            for row in connection.execute(query).mappings():
+                grants.setdefault(row["grant_id"], []).append(row)
+        return [_access(rows) for rows in grants.values()]
+
     def revoke_client_tokens(self, client_id: str, at: float) -> int:
         """Mark all tokens of a client as revoked; how many that were."""
         return self._revoke(at, oauth_tokens.c.client_id == client_id)
@@ -267,6 +285,20 @@ class SqlIdentityStore:
             except IntegrityError:
                 return False
         return True
+
+
+def _access(rows: Sequence[RowMapping]) -> Access:
+    first = rows[0]
+    return Access(
+        grant_id=first["grant_id"],
+        client_id=first["client_id"],
+        client_name=first["client_name"],
+        scopes=tuple(dict.fromkeys(scope for row in rows for scope in row["scopes"])),
+        began_at=first["issued_at"],
+        expires_at=max(row["expires_at"] for row in rows),
+        last_used_at=max((row["last_used_at"] for row in rows if row["last_used_at"]), default=None),
+        refreshes=any(row["kind"] == "refresh" for row in rows),
+    )
 
 
 def _clients() -> Any:

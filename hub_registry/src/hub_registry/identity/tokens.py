@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 
 from hub_registry.accounts.interface import User
 from hub_registry.audit.service import Audit
+from hub_registry.errors import NotFoundError
 from hub_registry.identity import texts
-from hub_registry.identity.interface import Client, Code, Holder, IdentityStore, Token, TokenKind
+from hub_registry.identity.interface import Access, Client, Code, Holder, IdentityStore, Token, TokenKind
 from hub_registry.identity.scopes import by_server
 
 #: Seconds for which an access token works: as long as one of Globus Auth.
@@ -157,6 +158,31 @@ class Tokens:
             else:
                 self._store.revoke_token(token.id, now)
             self._audit.record(by, "identity:token:revoke", token.id, {"client": token.client_id})
+        self._ended()
+
+    def list_access(self, user: User) -> list[Access]:
+        """What clients may do as a user now, oldest first."""
+        return self._store.list_access(user.id, self._clock())
+
+    def end_access(self, user: User, grant_id: str, *, by: str) -> None:
+        """End all tokens that came from one consent, or one use of a client's secret.
+
+        Raises
+        ------
+        NotFoundError
+            None of them belongs to that user and works.
+        """
+        found = next((one for one in self.list_access(user) if one.grant_id == grant_id), None)
+        if found is None:
+            raise NotFoundError(
+                f"No client has access {grant_id!r} to the account {user.name!r}.",
+                remedy=f"GET /api/v1/users/{user.name}/access lists what there is.",
+            )
+        with self._store.transaction():
+            ended = self._store.revoke_grant(grant_id, self._clock())
+            self._audit.record(
+                by, "identity:grant:revoke", found.client_id, {"grant": grant_id, "tokens": ended}
+            )
         self._ended()
 
     def new_code(self, code: Code, *, by: str) -> str:
