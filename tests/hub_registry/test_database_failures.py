@@ -183,6 +183,17 @@ def test_changes_that_exclude_nobody_run_side_by_side(postgresql: Database) -> N
 
 
 @on_postgresql
+def test_a_name_is_held_by_one_hub_at_a_time(postgresql: Database, postgres: PostgresServer) -> None:
+    with postgresql.hold("a") as first, postgresql.hold("a") as second, postgresql.hold("b") as third:
+        assert (first, second, third) == (True, False, True)
+    with postgresql.hold("a") as held:
+        assert held
+        postgres.restart()  # it lets go of everything
+        with postgresql.hold("a") as again:
+            assert again
+
+
+@on_postgresql
 def test_a_url_without_a_driver_gets_psycopg(postgres_url: str) -> None:
     for scheme in ("postgresql", "postgres"):
         database = Database(postgres_url.replace("postgresql+psycopg", scheme))

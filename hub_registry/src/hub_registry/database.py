@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +35,10 @@ NAMING_CONVENTION = {
 #: Every table of every domain. `hub_registry.schema` imports them all.
 metadata = MetaData(naming_convention=NAMING_CONVENTION)
 
-#: Advisory lock of whoever writes, on PostgreSQL. Any constant that nothing else in the database uses.
+#: Advisory locks on PostgreSQL: of whoever writes, and, with a hash beside it, of whoever holds a name. Any
+#: constants that nothing else in the database uses.
 WRITE_LOCK = 0x646C687563
+HOLD_LOCK = 0x646C6875
 
 
 def ordered_text(length: int) -> String:
@@ -77,6 +79,7 @@ class Database:
             if self.is_sqlite
             else self.engine.execution_options(isolation_level="REPEATABLE READ")
         )
+        self._holder_engine = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._open = threading.local()
 
     @contextmanager
@@ -159,6 +162,31 @@ class Database:
         if not self.is_sqlite:
             transaction.connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITE_LOCK})")
         transaction.exclusive = True
+
+    @contextmanager
+    def hold(self, name: str) -> Iterator[bool]:
+        """Keep other hubs on the database from holding the same name; False where one does, at once.
+
+        It ends with the block, or where this hub loses the database: whoever must not do a thing twice
+        needs a condition in the database as well. On SQLite there are no other hubs, and this is True.
+
+        Raises
+        ------
+        UnavailableError
+            The database does not answer.
+        """
+        if self.is_sqlite:
+            yield True
+            return
+        with _explained(), self._holder_engine.connect() as connection:
+            key = {"lock": HOLD_LOCK, "name": name}
+            held = connection.scalar(text("SELECT pg_try_advisory_lock(:lock, hashtext(:name))"), key)
+            try:
+                yield bool(held)
+            finally:
+                if held:
+                    with suppress(DBAPIError):  # then it is let go of already
+                        connection.execute(text("SELECT pg_advisory_unlock(:lock, hashtext(:name))"), key)
 
     def _joined(self) -> _Transaction | None:
         transaction: _Transaction | None = getattr(self._open, "transaction", None)

@@ -36,8 +36,19 @@ _POSTGRESQL = {
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
-    # No query here runs long enough to be worth a compilation.
-    "options": f"-c lock_timeout={LOCK_S}s -c idle_in_transaction_session_timeout={IDLE_S}s -c jit=off",
+    "options": " ".join(
+        f"-c {setting}"
+        for setting in (
+            f"lock_timeout={LOCK_S}s",
+            f"idle_in_transaction_session_timeout={IDLE_S}s",
+            # So does the server with a hub that has vanished, whose locks others wait for.
+            "tcp_keepalives_idle=15",
+            "tcp_keepalives_interval=5",
+            "tcp_keepalives_count=3",
+            # No query here runs long enough to be worth a compilation.
+            "jit=off",
+        )
+    ),
 }
 
 #: SQLSTATEs of PostgreSQL, or classes of them, that pass: a lost connection, a server that starts or stops or

@@ -74,7 +74,7 @@ def test_killed_while_an_environment_is_built(start_hub, tmp_path: Path) -> None
     state, text = _read_log(hub, publication_id, _to_the_end)
     assert state == "live", text
     assert text.count("version digest") == 1, "the stage before was done again"
-    assert "The hub was restarted; this stage is done again." in text
+    assert "The hub was interrupted; this stage is done again." in text
     assert "What an interrupted build left is removed first." in text
     assert hub.request("GET", "/servables/" + _owner(hub) + "/double").status_code == 200
 
@@ -152,7 +152,7 @@ def test_a_test_that_takes_the_hub_down_is_not_run_for_ever(
         hub.start()
     state, text = _read_log(hub, publication_id, _to_the_end)
     assert state == "failed"
-    assert "The hub ended 3 times while it worked on this." in text
+    assert "The hub was interrupted 3 times while it worked on this." in text
     assert not begun.exists()
 
 

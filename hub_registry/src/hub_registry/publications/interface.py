@@ -97,6 +97,9 @@ class PublicationStore(Protocol):
     def transaction(self) -> AbstractContextManager[object]:
         """Make what happens inside one atomic change."""
 
+    def hold(self, publication_id: str) -> AbstractContextManager[bool]:
+        """Keep other hubs from working on it; False where one does."""
+
     def add(self, publication: Publication) -> bool:
         """Record a new one; False where its version string is taken by one that has not failed.
 

@@ -33,6 +33,9 @@ from hub_registry.storage.service import Storage
 from hub_registry.storage.storage import SqlStorageRecords
 from hub_registry.storage.uploads import Uploads
 
+#: Seconds between two looks for publications that nobody works on.
+LOOKING_S = 5.0
+
 #: Seconds between two looks for what nothing refers to.
 CLEANING_S = 3600.0
 
@@ -111,6 +114,7 @@ class CatalogueRuntime:
 
     def add_housekeeping(self, housekeeping: Housekeeping) -> None:
         """Let what has expired, and what nothing refers to, be removed now and then."""
+        housekeeping.add("publications", LOOKING_S, self._worker.look)
         housekeeping.add("expired uploads", CLEANING_S, self.uploads.remove_expired)
         housekeeping.add("unused files", CLEANING_S, self.collect_garbage)
 

@@ -52,6 +52,10 @@ class SqlPublicationStore:
         """See `PublicationStore.transaction`."""
         return self._database.write()
 
+    def hold(self, publication_id: str) -> AbstractContextManager[bool]:
+        """See `PublicationStore.hold`."""
+        return self._database.hold(f"publication {publication_id}")
+
     def add(self, publication: Publication) -> bool:
         """See `PublicationStore.add`."""
         row = {name: value for name, value in vars(publication).items() if name not in ("number", "files")}
