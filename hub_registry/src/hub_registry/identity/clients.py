@@ -116,13 +116,8 @@ class Clients:
         uris = tuple(dict.fromkeys(redirect_uris))
         _check(name, kind, uris)
         known.require_known(allowed)
-        if introspects and kind != "confidential":
-            raise InvalidRequestError(
-                "A public client cannot introspect tokens: it cannot prove who it is.",
-                remedy="Make a confidential client.",
-            )
         if introspects:
-            Accounts.require_admin(by, "make clients that introspect every token")
+            _check_introspects(kind, by)
         client = Client(
             str(uuid.uuid4()), kind, name, by.id, by.name, uris, allowed, introspects, self._clock()
         )
@@ -279,6 +274,15 @@ def _check(name: str, kind: str, redirect_uris: tuple[str, ...]) -> None:
                 remedy=f"Use https, http on 127.0.0.1, [::1] or localhost, a scheme of your own with a dot "
                 f"in it, or {CODE_PAGE!r}; without a fragment and without a user name.",
             )
+
+
+def _check_introspects(kind: str, by: Principal) -> None:
+    if kind != "confidential":
+        raise InvalidRequestError(
+            "A public client cannot introspect tokens: it cannot prove who it is.",
+            remedy="Make a confidential client.",
+        )
+    Accounts.require_admin(by, "make clients that introspect every token")
 
 
 def _is_redirect_uri(uri: str) -> bool:
