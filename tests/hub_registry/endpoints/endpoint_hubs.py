@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,10 +23,12 @@ PATIENCE_S = 20.0
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """Time that passes when it is told to, for all hubs of a test; and what they are doing."""
 
     def __init__(self) -> None:
         self.passed_s = 0.0
+        self.markers: set[str] = set()
+        self.under_way: Counter[str] = Counter()
 
     def wall(self) -> float:
         """Seconds since the epoch."""
@@ -55,8 +59,6 @@ class HubParts:
     database: Database
     clock: Clock
     events: list[UserEndpointEvent] = field(default_factory=list)
-    _under_way: int = 0
-    _reached: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def kinds(self) -> list[str]:
@@ -77,12 +79,12 @@ class HubParts:
                 await hub.service.sweep()
 
     async def drained(self) -> None:
-        """Wait until every heartbeat published before has been dealt with."""
+        """Wait until every heartbeat published before has been dealt with, by whichever hub it went to."""
         for queue in (HEARTBEATS, hub_queue(self.id)):
-            self._reached.clear()
-            await self.broker.publish(queue, b"", headers={"marker": True})
-            await asyncio.wait_for(self._reached.wait(), PATIENCE_S)
-            await eventually(lambda: self._under_way == 0, "the end of every handler")
+            marker = uuid.uuid4().hex
+            await self.broker.publish(queue, b"", headers={"marker": marker})
+            await eventually(lambda marker=marker: marker in self.clock.markers, "a marker")
+            await eventually(lambda: not any(self.clock.under_way.values()), "the end of every handler")
 
     def watch_reports(self) -> None:
         """Have `drained` know of heartbeats under way. Called before the service starts."""
@@ -90,13 +92,13 @@ class HubParts:
 
         async def watched(delivery: Delivery, *, record: bool) -> None:
             if "marker" in delivery.headers:  # handlers begin in order
-                self._reached.set()
+                self.clock.markers.add(delivery.headers["marker"])
                 return
-            self._under_way += 1
+            self.clock.under_way[self.id] += 1
             try:
                 await on_report(delivery, record=record)
             finally:
-                self._under_way -= 1
+                self.clock.under_way[self.id] -= 1
 
         self.service.on_report = watched
 

@@ -84,8 +84,8 @@ class Housekeeping:
         if row is None or row.event_by:
             return  # somebody has still to deal with what became of it
         depth = await self._broker.depth(tasks_queue(id))
-        if depth is not None and depth[0] and row.endpoint_id in self._mirror.endpoints:
-            return  # something waits in its queue
+        if depth not in (None, (0, 0)) and row.endpoint_id in self._mirror.endpoints:
+            return  # something waits in its queue, or somebody at it
         await self._broker.revoke(user_of(id))
         await self._broker.remove(tasks_queue(id))
         if await asyncio.to_thread(self._store.remove_user_endpoint, row):
