@@ -34,8 +34,12 @@ FINAL = {"tasks": 3, "compute_tasks": 2}
 class Campaign:
     """A client of the gateway that sends tasks to an endpoint and prints what becomes of each."""
 
-    def __init__(self, command: list[str], env: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, command: list[str], env: Mapping[str, str], log: Path, look: Callable[[], str]
+    ) -> None:
         self._log = log
+        #: What there is to see of the federation when it does not end.
+        self.look = look
         with log.open("wb") as out, log.with_suffix(".err").open("wb") as err:
             self.process = subprocess.Popen(
                 command, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err
@@ -67,7 +71,11 @@ class Campaign:
 
     def finish(self) -> list[dict[str, Any]]:
         """Wait until it has ended by itself; its results and errors, by input."""
-        assert self.process.wait(PATIENCE_S) == 0, self.errors[-4000:]
+        wait_until(
+            lambda: self.process.poll() is not None,
+            lambda: f"the end of the campaign, which has {len(self.of('result'))} results:\n{self.look()}",
+        )
+        assert self.process.wait() == 0, self.errors[-4000:]
         return sorted(self.of("result") + self.of("error"), key=lambda line: int(line["input"]))
 
     def close(self) -> None:
@@ -166,7 +174,7 @@ class Federation:
         """Start `campaign.py` with these arguments behind the endpoint's id."""
         command = [sys.executable, str(CAMPAIGN), self.endpoint.id, *arguments]
         campaign = Campaign(
-            command, self.client_env(), self.directory / f"campaign-{len(self._campaigns)}.jsonl"
+            command, self.client_env(), self.directory / f"campaign-{len(self._campaigns)}.jsonl", self.look
         )
         self._campaigns.append(campaign)
         return campaign
@@ -180,6 +188,10 @@ class Federation:
         self.hub.stop()
 
     # -- looking -------------------------------------------------------------------------------------------
+
+    def look(self) -> str:
+        """What hub and endpoint have logged last."""
+        return f"--- hub\n{self.hub.log[-5000:]}\n{self.endpoint.log[-8000:]}"
 
     @property
     def database_url(self) -> str:
@@ -209,11 +221,7 @@ class Federation:
             rows, ids, final = self.counts(table, url)
             return rows == ids == final and rows >= at_least
 
-        def otherwise() -> str:
-            logs = f"{self.hub.log[-4000:]}\n{self.endpoint.log[-6000:]}"
-            return f"(rows, ids, final) = {self.counts(table, url)}\n{logs}"
-
-        wait_until(all_final, otherwise)
+        wait_until(all_final, lambda: f"(rows, ids, final) = {self.counts(table, url)}\n{self.look()}")
 
     def check_no_orphans(self) -> None:
         """Stop the endpoint and the hub as an administrator does: nothing that they started is left."""

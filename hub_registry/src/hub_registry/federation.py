@@ -99,6 +99,7 @@ class Federation:
     def add_housekeeping(self, housekeeping: Housekeeping) -> None:
         """Let what has expired be removed now and then."""
         housekeeping.add("expired tasks of the gateway", 60.0, self.compute.remove_expired)
+        self.identities.add_housekeeping(housekeeping)
 
     async def start(self) -> None:
         """Connect to the broker, and take up what earlier hubs left.

@@ -25,9 +25,15 @@ QUIET = (
     "parsl",
     "globus_compute_endpoint",
     "globus_compute_sdk",
+    "aio_pika",
+    "aiormq",
     "alembic",
     "asyncio",
+    "authlib",
     "fsspec",
+    "globus_sdk",
+    "httpcore",
+    "httpx",
     "urllib3",
 )
 

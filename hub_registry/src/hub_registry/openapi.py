@@ -12,13 +12,14 @@ from hub_registry.problems import MEDIA_TYPE, Problem
 
 TAGS = [
     {"name": "health", "description": "Whether the hub runs and can do its work."},
-    {"name": "accounts", "description": "Users and API tokens."},
+    {"name": "accounts", "description": "Users, API tokens and OAuth clients."},
     {"name": "audit", "description": "Who did what, and who was refused."},
     {"name": "files", "description": "Content-addressed files and resumable uploads (tus 1.0)."},
     {"name": "publications", "description": "How a described model becomes a live servable."},
     {"name": "servables", "description": "The catalogue: documents, versions and files of servables."},
     {"name": "search", "description": "Finding servables."},
     {"name": "tasks", "description": "Running servables, and what became of each run."},
+    {"name": "endpoints", "description": "Endpoints of sites: how they are, and whose calls they serve."},
 ]
 
 _DESCRIPTION = (
