@@ -18,6 +18,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +26,9 @@ from urllib.parse import quote
 import httpx
 
 SCRIPT = Path(__file__).parents[1] / "deploy" / "broker" / "start-rabbitmq.sh"
+
+#: What Debian's commands on PATH wrap, and would refuse to an ordinary user.
+SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 #: Seconds the broker may take to start or to stop before a test gives up on it.
 PATIENCE_S = 90.0
@@ -34,6 +38,10 @@ PATIENCE_S = 90.0
 STOP_S = 1.0
 
 USER = "dlhub"
+
+
+#: Linux ends a broker together with the thread that has started it, so that is not whichever comes along.
+_LONG_LIVED = ThreadPoolExecutor(1, "rabbitmq")
 
 
 class RabbitServer:
@@ -66,6 +74,7 @@ class RabbitServer:
         self.data_dir = self._directory / "data"
         self.password = uuid.uuid4().hex
         (self._directory / "password").write_text(self.password)
+        self._node = f"dlhub-{self.port}@localhost"
         self.pid = 0
         self.ca: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -98,13 +107,14 @@ class RabbitServer:
         pid_file = self.data_dir / "rabbitmq.pid"
         pid_file.unlink(missing_ok=True)
         with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = _LONG_LIVED.submit(
+                subprocess.Popen,
                 self._command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C in the terminal of the tests is not for the broker
-            )
+            ).result()
         deadline = time.monotonic() + PATIENCE_S
         while not self._is_ready():
             assert self._process.poll() is None, f"RabbitMQ ended at its start:\n{self.log[-4000:]}"
@@ -170,11 +180,30 @@ class RabbitServer:
         response.raise_for_status()
         return response
 
+    def ctl(self, *arguments: str) -> str:
+        """One call of rabbitmqctl; returns what it prints, and fails where it fails."""
+        as_user = ["setpriv", "--reuid=rabbitmq", "--regid=rabbitmq", "--init-groups"]
+        return subprocess.run(
+            [
+                *(as_user if os.geteuid() == 0 else []),
+                *(str(SERVER.with_name("rabbitmqctl")), "--quiet", "--node", self._node, *arguments),
+            ],
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(self.data_dir),
+                "ERL_EPMD_PORT": str(self._epmd_port),
+                "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=PATIENCE_S,
+        ).stdout
+
     def close_connections(self) -> None:
         """Cut every AMQP connection, as a network that fails does it; the broker goes on."""
-        for connection in self.api("GET", "/connections").json():
-            with contextlib.suppress(httpx.HTTPStatusError):  # it may have gone by itself
-                self.api("DELETE", f"/connections/{quote(connection['name'], safe='')}")
+        for user in self.api("GET", "/users").json():
+            self.api("DELETE", f"/connections/username/{quote(user['name'], safe='')}")
 
     def _command(self) -> list[str]:
         command = ["setpriv", "--pdeathsig", "TERM", "sh", str(SCRIPT)]
@@ -184,7 +213,7 @@ class RabbitServer:
             "--management-port": self.management_port,
             "--distribution-port": self._distribution_port,
             "--epmd-port": self._epmd_port,
-            "--node": f"dlhub-{self.port}@localhost",
+            "--node": self._node,
             "--user": USER,
             "--password-file": self._directory / "password",
             "--log-level": "warning",

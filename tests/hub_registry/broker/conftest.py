@@ -34,12 +34,11 @@ def secret(tmp_path: Path) -> HubSecret:
     return HubSecret(tmp_path / "secret.key")
 
 
-@pytest_asyncio.fixture
-async def make_broker(
+@pytest.fixture
+def new_broker(
     rabbit: RabbitServer, rabbit_vhost: str, audit: Audit, secret: HubSecret, tmp_path: Path
-) -> AsyncIterator[MakeBroker]:
-    """Makes brokers that are not started: ``make_broker(hub_id="one", patience_s=30, **settings)``."""
-    made: list[RabbitBroker] = []
+) -> MakeBroker:
+    """Makes brokers, for any loop: ``new_broker(hub_id="one", patience_s=30, **settings)``."""
 
     def make(hub_id: str = "one", patience_s: float = 30.0, **settings: Any) -> RabbitBroker:
         configured = Settings.load(
@@ -51,9 +50,19 @@ async def make_broker(
                 **settings,
             }
         )
-        broker = RabbitBroker(configured, hub_id, audit, secret, patience_s=patience_s)
-        made.append(broker)
-        return broker
+        return RabbitBroker(configured, hub_id, audit, secret, patience_s=patience_s)
+
+    return make
+
+
+@pytest_asyncio.fixture
+async def make_broker(new_broker: MakeBroker) -> AsyncIterator[MakeBroker]:
+    """The same, and stops them with the test."""
+    made: list[RabbitBroker] = []
+
+    def make(*arguments: Any, **settings: Any) -> RabbitBroker:
+        made.append(new_broker(*arguments, **settings))
+        return made[-1]
 
     yield make
     for broker in made:

@@ -23,7 +23,7 @@ from hub_registry.broker.management import Management
 from hub_registry.errors import ConfigurationError, RegistryError
 
 #: The first with everything that is used here.
-OLDEST_VERSION = (3, 8)
+OLDEST_VERSION = (3, 9)
 
 #: Seconds that the broker may take for each step.
 CHECK_S = 10.0

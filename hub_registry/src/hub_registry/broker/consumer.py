@@ -123,7 +123,15 @@ class Consumer:
                     logger.info("consuming again", queue=self._queue)
             except (RegistryError, *LOST) as error:
                 logger.warning("cannot consume", queue=self._queue, error=str(error))
-            await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(LOOK_S)
+            else:
+                await self._closed_within(LOOK_S)
+
+    async def _closed_within(self, seconds: float) -> None:
+        if self._channel is not None:
+            closed = asyncio.shield(self._channel.closed())
+            await asyncio.wait({closed}, timeout=seconds)
+            closed.cancel()
 
     async def _is_consuming(self) -> bool:
         channel = self._channel

@@ -8,8 +8,9 @@ plain: whoever uses one opens another when it ends.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
@@ -23,6 +24,7 @@ from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from hub_registry.broker.address import Address
 from hub_registry.broker.interface import BrokerUnavailableError
 from hub_registry.broker.wire import tolerate_unreadable_properties
+from hub_registry.errors import RegistryError
 
 logger = structlog.get_logger(__name__)
 
@@ -76,12 +78,22 @@ class Link:
         What its certificate is checked against, for amqps.
     name
         Shown in RabbitMQ's list of connections.
+    when_back
+        Called when it has connected again; what it raises is logged.
     """
 
-    def __init__(self, address: Address, tls: ssl.SSLContext | None, name: str) -> None:
+    def __init__(
+        self,
+        address: Address,
+        tls: ssl.SSLContext | None,
+        name: str,
+        when_back: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
         self._address = address
         self._tls = tls
         self._name = name
+        self._when_back = when_back
+        self._back: asyncio.Task[None] | None = None
         self._connection: AbstractRobustConnection | None = None
 
     @property
@@ -99,6 +111,9 @@ class Link:
             It does not work at once.
         """
         tolerate_unreadable_properties()
+        for noisy in ("aio_pika", "aiormq"):
+            # They log each failed attempt several times, with tracebacks; what happens is said below, once.
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
         query = urlencode({"name": self._name, "heartbeat": HEARTBEAT_S})
         try:
             self._connection = await unless_lost(
@@ -114,6 +129,8 @@ class Link:
                 f"RabbitMQ at {self._address} cannot be reached: {type(error).__name__}.",
                 remedy="The operator can see whether it runs.",
             ) from error
+        self._connection.close_callbacks.add(self._on_lost)
+        self._connection.reconnect_callbacks.add(self._on_back)
 
     async def channel(self, timeout_s: float, *, confirms: bool = False) -> Channel:
         """A channel of its own; waits for a connection that is away.
@@ -131,7 +148,7 @@ class Link:
             except LOST as error:
                 if loop.time() >= deadline or self._connection is None:
                     raise BrokerUnavailableError(
-                        f"RabbitMQ at {self._address} has been away for {timeout_s:g} s.",
+                        f"RabbitMQ at {self._address} has been away for {timeout_s:.0f} s.",
                         remedy="The operator can see whether it runs, and has memory and disk space left.",
                     ) from error
                 await asyncio.sleep(0.05)
@@ -147,9 +164,27 @@ class Link:
     async def close(self) -> None:
         """End it for good. Idempotent."""
         connection, self._connection = self._connection, None
+        if self._back is not None:
+            self._back.cancel()
+            await asyncio.gather(self._back, return_exceptions=True)
         if connection is not None:
             with suppress(*LOST):
                 await unless_lost(connection.close(), CLOSE_S)
+
+    def _on_lost(self, _connection: object, error: BaseException | None) -> None:
+        if self._connection is not None:
+            logger.warning("connection lost", connection=self._name, reason=type(error).__name__)
+
+    def _on_back(self, _connection: object) -> None:
+        logger.warning("connected again", connection=self._name)
+        if self._when_back is not None:
+            self._back = asyncio.create_task(self._run_when_back(self._when_back()))
+
+    async def _run_when_back(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (RegistryError, *LOST) as error:
+            logger.warning("work after reconnecting failed", connection=self._name, error=str(error))
 
     async def _channel(self, confirms: bool) -> Channel:
         connection = self._connection

@@ -126,15 +126,24 @@ class Management:
 
     async def alarms(self) -> list[str]:
         """Why publishers are held up, in words; empty where they are not."""
-        found = []
-        for node in await self.get("nodes") or ():
-            if node.get("mem_alarm"):
-                found.append(f"{node['name']} is out of memory (vm_memory_high_watermark)")
-            if node.get("disk_free_alarm"):
-                found.append(f"{node['name']} is out of disk space (disk_free_limit)")
-        return found
+        response = await self._request("GET", "health/checks/alarms", answers=(503,))
+        if response.status_code != 503:
+            return []
+        alarms = response.json().get("alarms", ())
+        return [
+            f"{alarm.get('node')} is out of {alarm.get('resource')} "
+            f"({'disk_free_limit' if alarm.get('resource') != 'memory' else 'vm_memory_high_watermark'})"
+            for alarm in alarms
+        ]
 
-    async def _request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> httpx.Response:
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        answers: tuple[int, ...] = (),
+    ) -> httpx.Response:
+        """Call until it answers; `answers` are statuses that are no failure here, beside 2xx and 404."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience_s
         while True:
@@ -143,6 +152,8 @@ class Management:
             except httpx.TransportError as error:
                 reason = str(error) or type(error).__name__
             else:
+                if response.status_code in answers:
+                    return response
                 if response.status_code < 500:
                     break
                 reason = f"it answers {response.status_code}"

@@ -25,7 +25,7 @@ from hub_registry.broker.dead_letters import DeadLetters
 from hub_registry.broker.interface import BrokerUnavailableError, Grant, Handler, UnroutableError
 from hub_registry.broker.link import CLOSE_S, LOST, Link, unless_lost
 from hub_registry.broker.management import Management
-from hub_registry.broker.publisher import PATIENCE_S, Publisher
+from hub_registry.broker.publisher import CONFIRM_S, PATIENCE_S, Publisher
 from hub_registry.broker.secret import HubSecret
 from hub_registry.broker.topology import QUEUE_ARGUMENTS, declare_topology
 from hub_registry.errors import ConfigurationError, ConflictError
@@ -95,14 +95,14 @@ class RabbitBroker:
         name = f"hub {self._hub_id}"
         self._consuming = Link(self._address, tls, f"{name} consumes")
         self._publishing = Link(self._address, tls, f"{name} publishes")
-        self._declaring = Link(self._address, tls, f"{name} declares")
-        self._publisher = Publisher(self._publishing, self._max_bytes, self._patience_s)
+        self._declaring = Link(self._address, tls, f"{name} declares", self._declare_topology)
+        self._publisher = Publisher(self._publishing, self._max_bytes, self._patience_s, CONFIRM_S)
         self._dead_letters = DeadLetters(self._publisher, self._audit, self._hub_id)
         try:
             version = await check_broker(self._address, tls, self._management)
             for link in self._links:
                 await link.open()
-            await self._declare(lambda channel: declare_topology(channel, self._hub_id))
+            await self._declare_topology()
             await self._publisher.start()
         except BaseException:
             await self.stop()
@@ -230,6 +230,10 @@ class RabbitBroker:
     @property
     def _links(self) -> tuple[Link, Link, Link]:
         return self._consuming, self._publishing, self._declaring
+
+    async def _declare_topology(self) -> None:
+        # Also after each reconnection: a broker that was set up anew has nothing of it.
+        await self._declare(lambda channel: declare_topology(channel, self._hub_id))
 
     async def _declare(self, operation: Callable[[Channel], Awaitable[_T]]) -> _T:
         """Do something idempotent over a channel of its own, again where the connection is lost over it."""
