@@ -14,8 +14,9 @@ from dlhub_sdk.async_transport import AsyncTransport
 from dlhub_sdk.async_watcher import AsyncWatcher
 from dlhub_sdk.catalogue import read_page
 from dlhub_sdk.client import DLHubClient, load_settings
+from dlhub_sdk.endpoints import read_list
 from dlhub_sdk.errors import InvalidRequestError, UnencodableError, WaitTimeoutError
-from dlhub_sdk.records import Account, PublicationRecord, TaskRecord, task_status
+from dlhub_sdk.records import Account, EndpointRecord, PublicationRecord, TaskRecord, task_status
 from dlhub_sdk.requests import MAX_WAIT_S, Part, Request
 from dlhub_sdk.responses import read_object
 from dlhub_sdk.results import Outcome, declared_object, encode_event, finished, read_outcome, settle
@@ -63,6 +64,7 @@ class AsyncDLHubClient:
         *,
         method: str = "run",
         version: str | None = None,
+        endpoint: str | None = None,
     ) -> Any:
         """Run a servable; see :meth:`dlhub_sdk.running.RunMethods.run`.
 
@@ -72,7 +74,9 @@ class AsyncDLHubClient:
         task_id = str(uuid.uuid4())
         deadline = None if timeout is None else time.monotonic() + timeout
         wait_s = MAX_WAIT_S if timeout is None else max(0.0, min(MAX_WAIT_S, timeout))
-        request = requests.run(name, parts, task_id, method=method, version=version, wait_s=wait_s)
+        request = requests.run(
+            name, parts, task_id, method=method, version=version, endpoint=endpoint, wait_s=wait_s
+        )
         outcome = read_outcome(request, await self._transport.send(request), allow_pickle=self.allow_pickle)
         while outcome is None:
             wait_s = MAX_WAIT_S if deadline is None else min(MAX_WAIT_S, deadline - time.monotonic())
@@ -97,13 +101,14 @@ class AsyncDLHubClient:
         *,
         method: str = "run",
         version: str | None = None,
+        endpoint: str | None = None,
     ) -> AsyncIterator[Any]:
         """Run a servable on many inputs; see :meth:`dlhub_sdk.running.RunMethods.map`."""
         from dlhub_sdk.async_mapping import AsyncMapper
 
         if chunk < 1:
             raise InvalidRequestError(f"chunk is {chunk}; it must be at least 1.")
-        mapper = AsyncMapper(self, name, parameters, method, version)
+        mapper = AsyncMapper(self, name, parameters, method, version, endpoint)
         return mapper.results(inputs, chunk, ordered, return_exceptions, progress)
 
     async def get_result(self, task_id: str, verbose: bool = False) -> Any:
@@ -130,6 +135,11 @@ class AsyncDLHubClient:
         """Return the account that the hub takes this client for."""
         value = await self._object(requests.whoami())
         return Account(str(value["id"]), str(value["name"]), str(value["role"]))
+
+    async def endpoints(self, own: bool = False) -> list[EndpointRecord]:
+        """Return the endpoints that this account may see; see `DLHubClient.endpoints`."""
+        answer = await self._object(requests.endpoints("owner" if own else "any"))
+        return [EndpointRecord.from_json(one) for one in read_list(answer, "endpoints")]
 
     async def describe_servable(self, name: str, version: str | None = None) -> Document:
         """Return the document of a servable."""

@@ -32,12 +32,14 @@ class AsyncMapper:
         parameters: Mapping[str, Any] | None,
         method: str,
         version: str | None,
+        endpoint: str | None = None,
     ) -> None:
         self._client = client
         self._name = name
         self._parameters = parameters
         self._method = method
         self._version = version
+        self._endpoint = endpoint
         self._arrived: asyncio.Queue[tuple[int, str, Arrival | DLHubError]] = asyncio.Queue()
         self._under_way: dict[int, str] = {}
 
@@ -85,6 +87,7 @@ class AsyncMapper:
             method=self._method,
             version=self._version,
             group=watcher.group,
+            endpoint=self._endpoint,
         )
         check(request, await self._client._transport.send(request))
         watcher.submitted(ids)

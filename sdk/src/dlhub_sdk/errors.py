@@ -17,10 +17,12 @@ an older script, or of plain Python, keeps working::
     │   ├── ServableNotFoundError [AttributeError]
     │   ├── MethodNotFoundError [ValueError]
     │   ├── TaskNotFoundError
-    │   └── PublicationNotFoundError
+    │   ├── PublicationNotFoundError
+    │   └── EndpointNotFoundError
     ├── NotAuthenticatedError [PermissionError] no token, or one the hub does not know
     ├── NotPermittedError [PermissionError]     a known account that may not do this
     ├── ConflictError                           the state of things forbids it
+    │   └── EndpointOfflineError                the endpoint that was asked for takes no work now
     ├── UnavailableError                        transient: it did not work now
     │   ├── HubUnreachableError [ConnectionError]
     │   └── HubBusyError                        the hub answered, and asks to come back later
@@ -52,6 +54,8 @@ __all__ = [
     "ConfigurationError",
     "ConflictError",
     "DLHubError",
+    "EndpointNotFoundError",
+    "EndpointOfflineError",
     "HubBusyError",
     "HubFailedError",
     "HubUnreachableError",
@@ -211,6 +215,13 @@ class PublicationNotFoundError(NotFoundError):
     remedy = "`dlhub status` lists your publications."
 
 
+class EndpointNotFoundError(NotFoundError):
+    """No endpoint of this name or id, or none that this account may see."""
+
+    kind = "unknown-endpoint"
+    remedy = "`dlhub endpoints` lists those that you can use."
+
+
 class NotAuthenticatedError(DLHubError, PermissionError):
     """The call carried no token, or one that the hub does not accept."""
 
@@ -229,6 +240,13 @@ class ConflictError(DLHubError):
     """The request contradicts the present state, such as a version that exists."""
 
     kind = "conflict"
+
+
+class EndpointOfflineError(ConflictError):
+    """The endpoint that was asked for is known, and takes no work now."""
+
+    kind = "endpoint-offline"
+    transient = True
 
 
 class UnavailableError(DLHubError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 from typing import TYPE_CHECKING, Any
 
 from dlhub_sdk.errors import ConflictError, DLHubError
@@ -52,6 +53,8 @@ class DLHubFuture(concurrent.futures.Future[Any]):
         self.task_id = task_id
         self.debug = debug
         self.servable = servable
+        self._was_asked_to_end = False
+        self._ending = threading.Lock()
 
     @classmethod
     def _of_new_task(cls, client: DLHubClient, task_id: str, debug: bool, servable: str) -> DLHubFuture:
@@ -67,6 +70,9 @@ class DLHubFuture(concurrent.futures.Future[Any]):
     def _settle(self, news: Arrival | DLHubError) -> None:
         """Take the end of the task; called once, from a thread of the watcher."""
         if self.done():
+            return
+        if self._was_asked_to_end and isinstance(news, Arrival) and news.state == "cancelled":
+            self._end()  # the word of it can be here before the answer to the request
             return
         try:
             if isinstance(news, DLHubError):
@@ -111,15 +117,20 @@ class DLHubFuture(concurrent.futures.Future[Any]):
         """
         if self.done():
             return self.cancelled()
+        self._was_asked_to_end = True
         try:
             self.client.cancel(self.task_id)
         except ConflictError:  # it has ended, and its result is on the way
-            return False
+            return self.cancelled()
         self.client._watcher.forget(self.task_id)
-        cancelled = super().cancel()
-        if cancelled:
-            self.set_running_or_notify_cancel()
-        return cancelled
+        return self._end()
+
+    def _end(self) -> bool:
+        """Become cancelled; whether it is."""
+        with self._ending:
+            if not self.done() and super().cancel():
+                self.set_running_or_notify_cancel()
+        return self.cancelled()
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "done" if self.done() else "pending"

@@ -70,12 +70,14 @@ class Mapper:
         parameters: Mapping[str, Any] | None,
         method: str,
         version: str | None,
+        endpoint: str | None = None,
     ) -> None:
         self._client = client
         self._name = name
         self._parameters = parameters
         self._method = method
         self._version = version
+        self._endpoint = endpoint
         self._arrived: queue.SimpleQueue[tuple[int, str, Arrival | DLHubError]] = queue.SimpleQueue()
         self._under_way: dict[int, str] = {}
 
@@ -125,6 +127,7 @@ class Mapper:
             method=self._method,
             version=self._version,
             group=watcher.group,
+            endpoint=self._endpoint,
         )
         check(request, self._client._transport.send(request))
         watcher.submitted(ids)

@@ -16,7 +16,7 @@ from dlhub_sdk import requests
 from dlhub_sdk.errors import ConfigurationError, InvalidRequestError, PublicationError, Who
 from dlhub_sdk.progress import progress_bar
 from dlhub_sdk.records import LogLine, PublicationRecord
-from dlhub_sdk.responses import read_object
+from dlhub_sdk.responses import in_commands, read_object
 from dlhub_sdk.transport import Transport
 from dlhub_sdk.upload import Uploader
 
@@ -253,7 +253,7 @@ def failed_publication(record: PublicationRecord, tail: Sequence[str]) -> Public
         f"The publication {record.id} of {record.servable} failed: {reason.get('message', '')}\n"
         + "\n".join(f"  {line}" for line in tail)
         + "\n",
-        remedy=reason.get("remedy") or "Correct what the log names and publish again.",
+        remedy=in_commands(reason.get("remedy") or "") or "Correct what the log names and publish again.",
         who=who if who in get_args(Who) else None,
         kind=reason.get("kind"),
     )

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Account", "LogLine", "PublicationRecord", "TaskRecord", "Timing", "task_status"]
+__all__ = [
+    "Account",
+    "ClientRecord",
+    "EndpointRecord",
+    "HistoryLine",
+    "LogLine",
+    "PublicationRecord",
+    "TaskRecord",
+    "Timing",
+    "task_status",
+]
 
 _TASK_ENDED = ("succeeded", "failed", "cancelled")
 
@@ -43,6 +53,8 @@ class TaskRecord:
         Where the time went.
     error : dict or None
         What went wrong, as the worker described it.
+    endpoint, endpoint_name : str or None
+        Where it ran, or is to run: the id (``local`` is the hub's own machine) and the name.
     """
 
     id: str
@@ -57,6 +69,8 @@ class TaskRecord:
     timings: tuple[Timing, ...] = ()
     error: Mapping[str, Any] | None = None
     expires_at: float | None = None
+    endpoint: str | None = None
+    endpoint_name: str | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TaskRecord:
@@ -120,3 +134,105 @@ class PublicationRecord:
     def servable(self) -> str:
         """``owner/name``."""
         return f"{self.owner}/{self.name}"
+
+
+@dataclass(frozen=True)
+class EndpointRecord:
+    """A place where servables run: a Globus Compute endpoint that registered with the hub.
+
+    Attributes
+    ----------
+    state : str
+        online, degraded (a heartbeat is overdue) or offline.
+    reason : str
+        Why it is in that state, where that is known.
+    serves : tuple of str
+        Names of the users, or ``public``, whose calls may run there beside its owner's.
+    figures : dict
+        Of all its processes together: total_workers, idle_workers, pending_tasks and more.
+    user_endpoints : tuple of dict
+        Its processes, one for each user and configuration, as far as the caller may see them.
+    config : dict or None
+        With what the hub starts its own process there; None for those who may not change it.
+    seen_at, registered_at : float or None
+        Epoch seconds.
+    """
+
+    id: str
+    name: str
+    state: str
+    display_name: str = ""
+    owner: str = ""
+    reason: str = ""
+    multi_user: bool = False
+    public: bool = False
+    locked: bool = False
+    serves: tuple[str, ...] = ()
+    allowed_functions: tuple[str, ...] | None = None
+    seen_at: float | None = None
+    registered_at: float | None = None
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    user_endpoints: tuple[Mapping[str, Any], ...] = ()
+    config: Mapping[str, Any] | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> EndpointRecord:
+        """Read what the hub sends; members that this version does not know are left out."""
+        known = {name: value[name] for name in cls.__dataclass_fields__ if value.get(name) is not None}
+        for name in ("serves", "allowed_functions", "user_endpoints"):
+            if name in known:
+                known[name] = tuple(known[name])
+        return cls(**known)
+
+
+@dataclass(frozen=True)
+class HistoryLine:
+    """A change of state of an endpoint, or of one of its processes; `at` is in epoch seconds."""
+
+    id: int
+    state: str
+    at: float
+    reason: str = ""
+    user_endpoint_id: str | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> HistoryLine:
+        """Read what the hub sends; members that this version does not know are left out."""
+        return cls(**{name: value[name] for name in cls.__dataclass_fields__ if value.get(name) is not None})
+
+
+@dataclass(frozen=True)
+class ClientRecord:
+    """An OAuth client: what a program, such as an endpoint, identifies itself with.
+
+    Attributes
+    ----------
+    kind : str
+        confidential (it has a secret and acts as its owner) or public (people sign in with it).
+    secret : str or None
+        Only in the answer to its making, or to that of another secret; kept out of ``repr``.
+    introspects : bool
+        Whether it may ask about every token of the hub.
+    created_at, revoked_at : float or None
+        Epoch seconds.
+    """
+
+    id: str
+    name: str
+    kind: str = "confidential"
+    owner: str | None = None
+    redirect_uris: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    introspects: bool = False
+    created_at: float | None = None
+    revoked_at: float | None = None
+    secret: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ClientRecord:
+        """Read what the hub sends; members that this version does not know are left out."""
+        known = {name: value[name] for name in cls.__dataclass_fields__ if value.get(name) is not None}
+        for name in ("redirect_uris", "scopes"):
+            if name in known:
+                known[name] = tuple(known[name])
+        return cls(**known)

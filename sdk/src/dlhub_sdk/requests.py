@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from dlhub_sdk.errors import (
+    EndpointNotFoundError,
     InvalidNameError,
     NotFoundError,
     PublicationNotFoundError,
@@ -126,6 +127,7 @@ def run(
     method: str = "run",
     version: str | None = None,
     group: str | None = None,
+    endpoint: str | None = None,
     wait_s: float = MAX_WAIT_S,
     asynchronous: bool = False,
 ) -> Request:
@@ -139,15 +141,21 @@ def run(
         "Idempotency-Key": task_id,
         "Prefer": "respond-async" if asynchronous else f"wait={wait_s:g}",
     }
-    path = _servable_path(name, "/run", method=method, version=version, group=group)
+    path = _servable_path(name, "/run", method=method, version=version, group=group, endpoint=endpoint)
     return Request("POST", path, headers, parts, True, 0.0 if asynchronous else wait_s, ServableNotFoundError)
 
 
 def batch(
-    name: str, parts: Sequence[Part], *, method: str = "run", version: str | None = None, group: str
+    name: str,
+    parts: Sequence[Part],
+    *,
+    method: str = "run",
+    version: str | None = None,
+    group: str,
+    endpoint: str | None = None,
 ) -> Request:
     """Ask for many runs; `parts` is the frame ``{"ids", "events"}``. Repeatable, as the ids are in it."""
-    path = _servable_path(name, "/batch", method=method, version=version, group=group)
+    path = _servable_path(name, "/batch", method=method, version=version, group=group, endpoint=endpoint)
     headers = {"Content-Type": FRAME, "Content-Length": _size(parts)}
     return Request("POST", path, headers, parts, missing=ServableNotFoundError)
 
@@ -208,6 +216,58 @@ def search(
     if text:
         body["q"] = text
     return _post("/search", body)
+
+
+# -- endpoints and the clients they run with ---------------------------------------------------
+
+
+def endpoints(role: str = "any") -> Request:
+    return Request("GET", _path("/endpoints", role=role))
+
+
+def endpoint(endpoint_id: str) -> Request:
+    return Request("GET", f"/endpoints/{_id(endpoint_id)}", missing=EndpointNotFoundError)
+
+
+def change_endpoint(
+    endpoint_id: str, *, serves: Sequence[str] | None = None, config: Mapping[str, Any] | None = None
+) -> Request:
+    """Ask for other settings of an endpoint; what is None stays. Repeatable: it sets, and adds nothing."""
+    change: dict[str, Any] = {}
+    if serves is not None:
+        change["serves"] = list(serves)
+    if config is not None:
+        change["config"] = dict(config)
+    path = f"/endpoints/{_id(endpoint_id)}"
+    return Request("PATCH", path, {"Content-Type": JSON}, _json(change), missing=EndpointNotFoundError)
+
+
+def endpoint_history(endpoint_id: str, *, before: int | None = None, limit: int = 100) -> Request:
+    path = _path(f"/endpoints/{_id(endpoint_id)}/history", before=before, limit=limit)
+    return Request("GET", path, missing=EndpointNotFoundError)
+
+
+def clients(everyone: bool = False) -> Request:
+    return Request("GET", _path("/clients", everyone="true" if everyone else None))
+
+
+def create_client(
+    name: str, *, kind: str = "confidential", redirect_uris: Sequence[str] = (), introspects: bool = False
+) -> Request:
+    """Ask for a new client. Not repeatable: each request makes one."""
+    body = {
+        "name": name, "kind": kind, "redirect_uris": list(redirect_uris), "introspects": introspects
+    }  # fmt: skip
+    return _post("/clients", body, repeatable=False)
+
+
+def rotate_client(client_id: str, overlap_s: float = 0.0) -> Request:
+    """Ask for another secret. Not repeatable: each request makes one."""
+    return _post(f"/clients/{_id(client_id)}/secret", {"overlap_s": overlap_s}, repeatable=False)
+
+
+def revoke_client(client_id: str) -> Request:
+    return Request("DELETE", f"/clients/{_id(client_id)}")
 
 
 # -- publishing --------------------------------------------------------------------------------

@@ -6,12 +6,15 @@ The frames that carry results are in :mod:`dlhub_sdk.results`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, get_args
 
 from dlhub_sdk.errors import (
     ConflictError,
     DLHubError,
+    EndpointNotFoundError,
+    EndpointOfflineError,
     HubBusyError,
     HubFailedError,
     InvalidRequestError,
@@ -32,7 +35,7 @@ from dlhub_sdk.errors import (
 from dlhub_sdk.remote_errors import task_error
 from dlhub_sdk.requests import Request
 
-__all__ = ["Response", "check", "error_from", "read_json", "read_object"]
+__all__ = ["Response", "check", "error_from", "in_commands", "read_json", "read_object"]
 
 
 class Response(NamedTuple):
@@ -49,6 +52,8 @@ _BY_KIND: dict[str, type[DLHubError]] = {
     "unknown-method": MethodNotFoundError,
     "unknown-task": TaskNotFoundError,
     "unknown-publication": PublicationNotFoundError,
+    "unknown-endpoint": EndpointNotFoundError,
+    "endpoint-offline": EndpointOfflineError,
     "task-cancelled": TaskCancelledError,
     "cancelled": TaskCancelledError,
     "hash-mismatch": UploadError,
@@ -86,7 +91,7 @@ def read_json(request: Request, response: Response) -> Any:
         return json.loads(response.body)
     except ValueError as exc:
         raise ProtocolError(
-            f"The answer to {request.method} {request.path} is not JSON: {_glance(response.body)}."
+            f"The hub answered with what is not JSON: {_glance(response.body)} (to {_call(request)})."
         ) from exc
 
 
@@ -94,7 +99,9 @@ def read_object(request: Request, response: Response) -> dict[str, Any]:
     """Return the JSON object of a successful answer."""
     value = read_json(request, response)
     if not isinstance(value, dict):
-        raise ProtocolError(f"The answer to {request.method} {request.path} is not a JSON object: {value!r}.")
+        raise ProtocolError(
+            f"The hub answered with what is not a JSON object: {value!r} (to {_call(request)})."
+        )
     return value
 
 
@@ -108,19 +115,43 @@ def error_from(request: Request, response: Response) -> DLHubError:
     cls = _class_of(request, response, problem)
     message = str(problem.get("detail") or problem.get("title") or "").strip()
     if not message:
-        message = f"{request.method} {request.path} was answered with status {response.status}."
+        message = f"The hub answered with status {response.status} and no reason (to {_call(request)})."
         if response.body and not problem:
-            message = f"{message[:-1]}: {_glance(response.body)}."
+            message = (
+                f"What answered with status {response.status} does not answer as a hub does: "
+                f"{_glance(response.body)} (to {_call(request)})."
+            )
     who = problem.get("who")
     return cls(
         message,
-        remedy=problem.get("remedy") or None,
+        remedy=in_commands(problem.get("remedy") or "") or None,
         who=who if who in get_args(Who) else None,
         kind=problem.get("kind") or None,
         transient=problem.get("transient"),
         request_id=problem.get("request_id") or response.headers.get("X-Request-Id"),
         task_id=task_id,
     )
+
+
+#: Calls of the API that remedies of the hub name, as whoever uses this SDK makes them.
+_COMMANDS = (
+    (re.compile(r"GET /api/v1/servables\b"), "`dlhub ls`"),
+    (re.compile(r"GET /api/v1/publications\b"), "`dlhub status`"),
+    (re.compile(r"POST /api/v1/(uploads|publications(/[^/\s]+/retry)?)(?![\w/])"), "`dlhub publish`"),
+    (re.compile(r"GET /api/v1/clients\b"), "`dlhub clients list`"),
+    (re.compile(r"GET /api/v1/endpoints\b"), "`dlhub endpoints`"),
+)
+
+
+def in_commands(text: str) -> str:
+    """Return a remedy of the hub with commands in place of calls of its API."""
+    for call, command in _COMMANDS:
+        text = call.sub(command, text)
+    return text
+
+
+def _call(request: Request) -> str:
+    return f"{request.method} {request.path.partition('?')[0]}"
 
 
 def _class_of(request: Request, response: Response, problem: Mapping[str, Any]) -> type[DLHubError]:

@@ -87,8 +87,8 @@ def read_outcome(request: Request, response: Response, *, allow_pickle: bool = F
     if response.status >= 400:
         raise error_from(request, response)
     raise ProtocolError(
-        f"{request.method} {request.path} was answered with {response.headers.get('Content-Type')!r} "
-        f"and status {response.status}; a result frame was expected."
+        f"The hub answered with {response.headers.get('Content-Type')!r} and status {response.status} where "
+        f"a result frame was expected (to {request.method} {request.path.partition('?')[0]})."
     )
 
 

@@ -45,6 +45,7 @@ class RunMethods(CatalogueMethods):
         method: str = "run",
         version: str | None = None,
         local: bool = False,
+        endpoint: str | None = None,
     ) -> Any:
         """Run a servable. Thread-safe.
 
@@ -73,6 +74,9 @@ class RunMethods(CatalogueMethods):
         local
             Run the same document in this process. Its files are fetched once, checked against
             the version digest, and kept.
+        endpoint
+            Name or id of the endpoint to run at, ``local`` for the hub's own machine; by default
+            the hub takes the one that will answer first.
 
         Returns
         -------
@@ -88,34 +92,44 @@ class RunMethods(CatalogueMethods):
             The inputs do not fit the declared type.
         WaitTimeoutError
             `timeout` seconds are over; the error has the ``task_id``.
+        EndpointNotFoundError, EndpointOfflineError, NotPermittedError
+            The endpoint that was asked for cannot be had.
         DLHubError
             See :mod:`dlhub_sdk.errors` for the rest.
         """
         if local:
             if asynchronous:
                 raise InvalidRequestError("local=True runs in this process and cannot be asynchronous.")
+            if endpoint is not None:
+                raise InvalidRequestError("local=True runs in this process, and not at an endpoint.")
             return self._run_here(name, inputs, parameters, debug, method, version)
         if validate_input:
             self._validate_input(name, inputs, method, version)
         parts = self._encode(name, inputs, parameters, debug, method, version)
         task_id = str(uuid.uuid4())
         if asynchronous:
-            return self._submit(name, parts, task_id, debug, method, version)
+            return self._submit(name, parts, task_id, debug, method, version, endpoint)
         deadline = None if timeout is None else time.monotonic() + timeout
         wait_s = MAX_WAIT_S if timeout is None else max(0.0, min(MAX_WAIT_S, timeout))
-        request = requests.run(name, parts, task_id, method=method, version=version, wait_s=wait_s)
+        request = requests.run(
+            name, parts, task_id, method=method, version=version, endpoint=endpoint, wait_s=wait_s
+        )
         outcome = read_outcome(request, self._transport.send(request), allow_pickle=self.allow_pickle)
         if outcome is None:
             outcome = self._await(task_id, deadline, timeout)
         return settle(outcome, debug, servable=name, task_id=task_id)
 
-    def run_serial(self, servables: Sequence[str], inputs: Any, async_wait: float = 5) -> Any:
+    def run_serial(
+        self, servables: Sequence[str], inputs: Any, async_wait: float = 5, *, endpoint: str | None = None
+    ) -> Any:
         """Run servables one after the other, each on the result of the one before.
 
         Parameters
         ----------
         servables
             Names, in order.
+        endpoint
+            As for `run`.
 
         Returns
         -------
@@ -125,7 +139,7 @@ class RunMethods(CatalogueMethods):
         if isinstance(servables, str) or not isinstance(servables, Sequence):
             raise InvalidRequestError("run_serial requires a list of servables to invoke.")
         for name in servables:
-            inputs = self.run(name, inputs, async_wait=async_wait)
+            inputs = self.run(name, inputs, async_wait=async_wait, endpoint=endpoint)
         return inputs
 
     def map(
@@ -140,6 +154,7 @@ class RunMethods(CatalogueMethods):
         *,
         method: str = "run",
         version: str | None = None,
+        endpoint: str | None = None,
     ) -> Iterator[Any]:
         """Run a servable on many inputs, each a task of its own.
 
@@ -158,6 +173,8 @@ class RunMethods(CatalogueMethods):
             Give the results in the order of the inputs; else as they arrive.
         return_exceptions
             Give the error of a failed input in its place; else the first is raised.
+        method, version, endpoint
+            As for `run`.
 
         Yields
         ------
@@ -169,7 +186,7 @@ class RunMethods(CatalogueMethods):
         if chunk < 1:
             raise InvalidRequestError(f"chunk is {chunk}; it must be at least 1.")
         requests.split_name(name)
-        mapper = Mapper(cast("DLHubClient", self), name, parameters, method, version)
+        mapper = Mapper(cast("DLHubClient", self), name, parameters, method, version, endpoint)
         return mapper.results(inputs, chunk, ordered, return_exceptions, progress)
 
     def get_result(self, task_id: str, verbose: bool = False) -> Any:
@@ -242,13 +259,21 @@ class RunMethods(CatalogueMethods):
         return encode_event(inputs, parameters, debug, allow_pickle=True)
 
     def _submit(
-        self, name: str, parts: list[Part], task_id: str, debug: bool, method: str, version: str | None
+        self,
+        name: str,
+        parts: list[Part],
+        task_id: str,
+        debug: bool,
+        method: str,
+        version: str | None,
+        endpoint: str | None,
     ) -> DLHubFuture:
         watcher = self._watcher
         future = DLHubFuture._of_new_task(cast("DLHubClient", self), task_id, debug, name)
         request = requests.run(
-            name, parts, task_id, method=method, version=version, group=watcher.group, asynchronous=True
-        )
+            name, parts, task_id, method=method, version=version, group=watcher.group,
+            endpoint=endpoint, asynchronous=True,
+        )  # fmt: skip
         try:
             outcome = read_outcome(request, self._transport.send(request), allow_pickle=self.allow_pickle)
         except DLHubError:

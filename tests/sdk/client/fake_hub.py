@@ -54,6 +54,7 @@ class Task:
     servable: str
     method: str
     group: str | None
+    endpoint: str | None = None
     state: str = "queued"
     status: int = 202
     frame: bytes = b""
@@ -75,6 +76,8 @@ class Task:
             "timings": [{"stage": "run", "us": 12.5}],
             "error": self.error,
             "expires_at": 1e10,
+            "endpoint": self.endpoint or "local",
+            "endpoint_name": self.endpoint or "local",
         }
 
 
@@ -100,6 +103,8 @@ class FakeHub:
         self.publications: dict[str, dict[str, Any]] = {}
         self.tasks: dict[str, Task] = {}
         self.executed: list[str] = []
+        self.endpoints: dict[str, dict[str, Any]] = {}
+        self.clients: dict[str, dict[str, Any]] = {}
         self.url = ""
         self._seq = 0
         self._dates = 0
@@ -136,6 +141,40 @@ class FakeHub:
         }
         document["servable"]["methods"] = methods
         self._store(owner, document, {}, functools.partial(_call, function))
+
+    def add_endpoint(self, name: str, **changes: Any) -> str:
+        """Register an endpoint of the tester; its id."""
+        endpoint_id = str(uuid.uuid4())
+        self.endpoints[endpoint_id] = {
+            "id": endpoint_id,
+            "name": name,
+            "display_name": name.title(),
+            "owner": "tester",
+            "multi_user": True,
+            "public": False,
+            "state": "online",
+            "reason": "",
+            "seen_at": time.time(),
+            "registered_at": 1.0,
+            "locked": False,
+            "serves": [],
+            "allowed_functions": None,
+            "figures": {"total_workers": 8, "idle_workers": 5, "outstanding_tasks": 4, "pending_tasks": 1},
+            "user_endpoints": [
+                {
+                    "id": "7a3d0f6e-0000-0000-0000-000000000000",
+                    "purpose": "fabric",
+                    "username": "hub@dlhub",
+                    "config": {},
+                    "state": "online",
+                    "seen_at": time.time(),
+                    "figures": {"total_workers": 8, "outstanding_tasks": 4},
+                }
+            ],
+            "config": {"partition": "short"},
+            **changes,
+        }
+        return endpoint_id
 
     def fail(self, method: str, path: str, answer: Answer | int, times: int = 1) -> None:
         """Answer the next requests to `path` (a regular expression) with a status, or as `answer` does."""
@@ -217,6 +256,14 @@ class FakeHub:
             web.get("/api/v1/tasks/{id}/result", self._result),
             web.post("/api/v1/tasks/{id}/cancel", self._cancel),
             web.get("/api/v1/groups/{id}/results", self._group),
+            web.get("/api/v1/endpoints", self._list_endpoints),
+            web.get("/api/v1/endpoints/{id}", self._endpoint),
+            web.patch("/api/v1/endpoints/{id}", self._change_endpoint),
+            web.get("/api/v1/endpoints/{id}/history", self._endpoint_history),
+            web.post("/api/v1/clients", self._create_client),
+            web.get("/api/v1/clients", self._list_clients),
+            web.post("/api/v1/clients/{id}/secret", self._rotate_client),
+            web.delete("/api/v1/clients/{id}", self._revoke_client),
             web.head("/api/v1/blobs/{sha}", self._blob),
             web.post("/api/v1/uploads", self._create_upload),
             web.head("/api/v1/uploads/{id}", self._upload_offset),
@@ -325,7 +372,8 @@ class FakeHub:
         if task_id in self.tasks:
             return self.tasks[task_id]
         name = version.document["dlhub"]["shorthand_name"]
-        task = Task(task_id, name, request.query.get("method", "run"), request.query.get("group"))
+        query = request.query
+        task = Task(task_id, name, query.get("method", "run"), query.get("group"), query.get("endpoint"))
         self.tasks[task_id] = task
         if self._open.is_set():
             self._execute(task, version, event)
@@ -409,6 +457,49 @@ class FakeHub:
                     await self._news.wait()
         finally:
             self._streams.discard(request.transport)
+
+    # -- endpoints and clients --
+
+    async def _list_endpoints(self, request: web.Request) -> web.Response:
+        every = self.endpoints.values()
+        found = [one for one in every if request.query["role"] == "any" or one["owner"] == "tester"]
+        plain = [
+            {key: one[key] for key in one if key not in ("figures", "user_endpoints", "config")}
+            for one in found
+        ]
+        return web.json_response({"endpoints": plain})
+
+    async def _endpoint(self, request: web.Request) -> web.Response:
+        return web.json_response(self.endpoints[request.match_info["id"]])
+
+    async def _change_endpoint(self, request: web.Request) -> web.Response:
+        self.endpoints[request.match_info["id"]].update(await request.json())
+        return await self._endpoint(request)
+
+    async def _endpoint_history(self, request: web.Request) -> web.Response:
+        line = {"id": 2, "user_endpoint_id": None, "state": "online", "reason": "It registered.", "at": 1e9}
+        lines = [line, {**line, "id": 1, "state": "offline", "reason": "No heartbeat came."}]
+        return web.json_response({"history": lines[: int(request.query["limit"])], "next": None})
+
+    async def _create_client(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        made = {"id": str(uuid.uuid4()), "owner": "tester", "scopes": ["all"], "created_at": 1.0}
+        made |= {"revoked_at": None, **body}
+        self.clients[made["id"]] = made
+        secret = "first secret" if body["kind"] == "confidential" else None
+        return web.json_response({**made, "secret": secret}, status=201)
+
+    async def _list_clients(self, request: web.Request) -> web.Response:
+        return web.json_response({"clients": list(self.clients.values())})
+
+    async def _rotate_client(self, request: web.Request) -> web.Response:
+        made = self.clients[request.match_info["id"]]
+        made["overlap_s"] = (await request.json())["overlap_s"]
+        return web.json_response({**made, "secret": "another secret"}, status=201)
+
+    async def _revoke_client(self, request: web.Request) -> web.Response:
+        self.clients[request.match_info["id"]]["revoked_at"] = 2.0
+        return web.Response(status=204)
 
     # -- publishing --
 

@@ -24,7 +24,7 @@ from hub_registry.endpoints.interface import (
     UnknownEndpointError,
 )
 from hub_registry.endpoints.policy import Viewer, may_see, serves
-from hub_registry.errors import ConflictError, ForbiddenError, InvalidRequestError, UnavailableError
+from hub_registry.errors import ConflictError, ForbiddenError, InvalidRequestError
 from hub_registry.fabrics.interface import WorkerEnvironment
 from hub_registry.routing.sites import Sites
 
@@ -38,10 +38,12 @@ THE_HUB = Principal(id="", name="hub", role="admin")
 KEEP = 10_000
 
 
-class EndpointOfflineError(UnavailableError):
+class EndpointOfflineError(ConflictError):
     """The endpoint that was asked for takes no work now."""
 
+    # Not status 503, on which clients send the same request again and again.
     kind = "endpoint-offline"
+    transient = True
 
 
 class EndpointUnsuitableError(ConflictError):

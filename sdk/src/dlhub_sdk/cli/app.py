@@ -8,7 +8,18 @@ import typer
 from typer.core import TyperGroup
 
 from dlhub_sdk._version import __version__
-from dlhub_sdk.cli import account, catalogue, hub, init, publishing, running, status, testing
+from dlhub_sdk.cli import (
+    account,
+    catalogue,
+    clients,
+    endpoints,
+    hub,
+    init,
+    publishing,
+    running,
+    status,
+    testing,
+)
 from dlhub_sdk.cli.exits import DOCUMENTED, INTERRUPTED, exit_code
 from dlhub_sdk.cli.output import output
 from dlhub_sdk.errors import DLHubError
@@ -72,6 +83,8 @@ def root(
 
 
 app.add_typer(hub.app, name="hub")
+app.add_typer(endpoints.app, name="endpoints")
+app.add_typer(clients.app, name="clients")
 app.command("init")(init.init)
 app.command("publish")(publishing.publish)
 app.command("run")(running.run)

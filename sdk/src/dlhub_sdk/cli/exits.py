@@ -33,7 +33,7 @@ DOCUMENTED = """Exit status:
   0    done
   1    it could not be done
   2    the command line cannot be understood
-  3    no such servable, task or publication
+  3    no such servable, task, publication or endpoint
   4    not logged in, or not allowed
   5    no hub answers at that address
   6    the servable failed, or refused the input

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -125,33 +125,42 @@ def status(data_dir: DataDir = None, json_output: Json = False) -> None:
     """
     hub = LocalHub(data_dir or default_data_dir())
     record = hub.find()
-    ready = record is not None and _is_ready(record)
-    value = {
+    unready = _why_not_ready(record) if record is not None else None
+    value: dict[str, Any] = {
         "running": record is not None,
-        "ready": ready,
+        "ready": record is not None and unready is None,
+        "reason": unready,
         "data_dir": str(hub.data_dir),
         "log": str(hub.log),
     }
-    value |= {"url": record.url, "pid": record.pid, "version": record.version} if record else {}
+    if record is not None:
+        value |= {"url": record.url, "pid": record.pid, "version": record.version}
+        value |= {"gateway_url": record.gateway_url}
     text = f"No hub runs on {hub.data_dir}."
     if record is not None:
-        state = "is ready" if ready else "runs and is not ready"
+        state = "is ready" if unready is None else "runs and is not ready"
         text = f"The hub at {record.url} {state} (process {record.pid}, version {record.version})."
+        text += "" if unready is None else f"\n{unready}"
+        text += "" if record.gateway_url is None else f"\nIts gateway is at {record.gateway_url}."
         text += f"\nLog: {hub.log}"
     output.emit(value, lambda console: console.print(text))
     if record is None:
         raise typer.Exit(UNREACHABLE)
 
 
-def _is_ready(record: HubRecord) -> bool:
+def _why_not_ready(record: HubRecord) -> str | None:
+    """What the hub lacks; None where it is ready."""
     from dlhub_sdk import requests
     from dlhub_sdk.errors import DLHubError
+    from dlhub_sdk.responses import check
 
+    request = requests.ready()._replace(repeatable=False)
     try:
         with connect(record.url) as client:
-            return client._transport.send(requests.ready()._replace(repeatable=False), 5.0).status == 200
-    except DLHubError:
-        return False
+            check(request, client._transport.send(request, 5.0))
+    except DLHubError as error:
+        return str(error)
+    return None
 
 
 def _log_in(url: str, token: str | None) -> bool:

@@ -43,6 +43,7 @@ class HubRecord:
     url: str
     version: str
     started_at: float
+    gateway_url: str | None = None
 
 
 def default_data_dir() -> Path:
@@ -63,12 +64,17 @@ class LocalHub:
         """Return the record of the hub that runs here, or None; a left-over record counts as none."""
         try:
             value = json.loads((self.data_dir / "hub.json").read_bytes())
+            gateway = value.get("gateway_url")
             record = HubRecord(
-                int(value["pid"]), str(value["url"]), str(value["version"]), float(value["started_at"])
+                int(value["pid"]),
+                str(value["url"]),
+                str(value["version"]),
+                float(value["started_at"]),
+                None if gateway is None else str(gateway),
             )
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError, KeyError, TypeError) as exc:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
             raise ConfigurationError(
                 f"{self.data_dir / 'hub.json'} cannot be read: {exc!r}.",
                 remedy="If no hub runs on this data directory, remove the file.",

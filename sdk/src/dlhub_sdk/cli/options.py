@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from dlhub_sdk.cli.completion import complete_servable
+from dlhub_sdk.cli.completion import complete_endpoint, complete_servable
 from dlhub_sdk.cli.output import output
 from dlhub_sdk.client import DLHubClient, load_settings
 
-__all__ = ["Json", "Name", "Url", "Version", "connect"]
+__all__ = ["Endpoint", "Json", "Name", "Url", "Version", "connect"]
 
 
 def _set_json(value: bool) -> bool:
@@ -48,6 +48,9 @@ AllowPickle = Annotated[
     typer.Option(
         "--allow-pickle", help="Unpickle models and results on this machine; only for publishers you trust."
     ),
+]
+Endpoint = Annotated[
+    str, typer.Argument(metavar="ENDPOINT", help="Its name or id.", autocompletion=complete_endpoint)
 ]
 Folder = Annotated[Path, typer.Argument(metavar="DIRECTORY", file_okay=False)]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dlhub_sdk.cli.completion import complete_servable
+from dlhub_sdk.cli.completion import complete_endpoint, complete_servable
 from dlhub_sdk.cli.inputs import read_inputs, read_parameters, write_value
 from dlhub_sdk.cli.options import AllowPickle, Json, Url, Version, connect
 from dlhub_sdk.cli.output import output
-from dlhub_sdk.errors import InvalidRequestError, TaskError
+from dlhub_sdk.errors import ConflictError, DLHubError, InvalidRequestError, TaskError
 from dlhub_sdk.local import find_directory
 
 if TYPE_CHECKING:
@@ -59,12 +59,22 @@ def run(
         bool, typer.Option("--async", help="Do not wait; print the id of the task.")
     ] = False,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to wait; the task goes on.")] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint",
+            "-e",
+            metavar="ENDPOINT",
+            help="Where to run it: a name or id, or local for the hub's machine; else the hub chooses.",
+            autocompletion=complete_endpoint,
+        ),
+    ] = None,
     version: Version = None,
     allow_pickle: AllowPickle = False,
     url: Url = None,
     json_output: Json = False,
 ) -> None:
-    """Run a servable and print what it gives, as JSON.
+    """Run a servable and print what it gives, as JSON. Ctrl-C cancels the task.
 
     \b
     Examples:
@@ -73,12 +83,15 @@ def run(
       echo '[[5.1, 3.5, 1.4, 0.2]]' | dlhub run ann/iris --input - --debug
       dlhub run ann/iris rows.npy --method predict --parameter threshold=0.5
       dlhub run ann/iris rows.npy --async        then: dlhub status TASK --result
+      dlhub run ann/iris rows.npy --endpoint cluster
       dlhub run ./iris '[[5.1, 3.5, 1.4, 0.2]]' --local
     """
     if (given is None) == (option is None):
         raise typer.BadParameter("Give the input once: as INPUT or with --input.")
     if local and asynchronous:
         raise typer.BadParameter("--local runs in this process and cannot be --async.")
+    if local and endpoint is not None:
+        raise typer.BadParameter("--local runs in this process, and not at an --endpoint.")
     if not local and find_directory(name) is not None:
         raise typer.BadParameter(f"{name} is a directory; add --local to run it here.")
     text = option if given is None else given
@@ -86,7 +99,7 @@ def run(
     with connect(url, allow_pickle=allow_pickle) as client:
         inputs = read_inputs(text, _declared(client, name, method, version), allow_pickle)
         what: dict[str, Any] = {"name": name, "inputs": inputs, "method": method, "version": version}
-        what["parameters"] = read_parameters(parameter or [])
+        what |= {"parameters": read_parameters(parameter or []), "endpoint": endpoint}
         if local:
             _run_here(client, what, debug, save)
         elif asynchronous:
@@ -101,14 +114,30 @@ def _run_there(
 ) -> None:
     began = time.perf_counter()
     future = client.run(**what, asynchronous=True, debug=debug)
-    with output.working(f"Running {what['name']}"):
-        result = _wait(future, timeout)
+    try:
+        with output.working(f"Running {what['name']}"):
+            result = _wait(future, timeout)
+    except KeyboardInterrupt:
+        _cancel(client, future.task_id)
+        raise
     elapsed_s = time.perf_counter() - began
     if debug:
         value, metadata = result
         _debugged(value, metadata, save, client.get_task(future.task_id), elapsed_s)
     else:
         emit_value(result, save, {"task_id": future.task_id})
+
+
+def _cancel(client: DLHubClient, task_id: str) -> None:
+    """End the task that nobody waits for any more, and say so."""
+    try:
+        client.cancel(task_id)
+    except ConflictError:
+        output.note(f"Task {task_id} has ended already: `dlhub status {task_id} --result` gives its result.")
+    except DLHubError as error:
+        output.note(f"Task {task_id} could not be cancelled, and goes on: {error.message}")
+    else:
+        output.note(f"Task {task_id} is cancelled.")
 
 
 def _wait(future: Any, timeout: float | None) -> Any:

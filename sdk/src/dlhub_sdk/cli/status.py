@@ -15,6 +15,7 @@ from dlhub_sdk.cli.publishing import show_line
 from dlhub_sdk.cli.running import emit_value, render_timings
 from dlhub_sdk.errors import NotFoundError, TaskNotFoundError
 from dlhub_sdk.records import PublicationRecord, TaskRecord
+from dlhub_sdk.responses import in_commands
 
 if TYPE_CHECKING:
     from dlhub_sdk.client import DLHubClient
@@ -109,6 +110,8 @@ def _render_task(console: Any, task: TaskRecord) -> None:
     console.print(
         f"Task {task.id}: {task.servable}.{task.method} {task.version or ''} has state {task.state}."
     )
+    if task.endpoint:
+        console.print(f"Endpoint: {task.endpoint_name or task.endpoint}.")
     if task.error:
         console.print(f"{task.error.get('type')}: {task.error.get('message')}", style="red")
     if task.expires_at and task.done:
@@ -120,7 +123,8 @@ def _render_task(console: Any, task: TaskRecord) -> None:
 def _render_publication(console: Any, record: PublicationRecord) -> None:
     console.print(f"Publication {record.id}: {record.servable} {record.version or ''} is {record.state}.")
     if record.error:
-        console.print(f"{record.error.get('message')} {record.error.get('remedy') or ''}", style="red")
+        remedy = in_commands(record.error.get("remedy") or "")
+        console.print(f"{record.error.get('message')} {remedy}".rstrip(), style="red")
 
 
 def _time(seconds: float | None) -> str:
