@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -264,6 +265,18 @@ def test_the_service_says_what_it_is_to_everyone(gateway: GatewayProcess) -> Non
     assert every["api"] == version.data
     assert every["min_ep_version"] == "4.0.0"
     assert "Globus Compute" in httpx.get(gateway.gateway_url).json()["service"]
+
+
+def test_nobody_gets_in_without_a_token(gateway: GatewayProcess) -> None:
+    document = httpx.get(f"{gateway.gateway_url}/openapi.json").json()
+    asked = 0
+    for path, operations in document["paths"].items():
+        url = gateway.gateway_url + re.sub(r"\{\w+\}", str(uuid.uuid4()), path)
+        for method in operations:
+            answer = httpx.request(method, url, json={} if method in ("post", "put") else None)
+            assert answer.status_code == (200 if path in ("/", "/v2/version") else 401), (method, path)
+            asked += 1
+    assert asked > 20
 
 
 @pytest.mark.parametrize("token", ["forged", "dlat_" + "x" * 43, "dlhub_" + "x" * 43])
