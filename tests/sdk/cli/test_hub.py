@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from cli_runner import Cli
+from fake_hub import FakeHub, problem
 
-from dlhub_sdk.cli.hub_control import LocalHub
+from dlhub_sdk.cli.hub_control import HubRecord, LocalHub
 from dlhub_sdk.cli.processes import find_process
 
 
@@ -105,6 +106,22 @@ def test_record_of_a_hub_that_is_gone(cli: Cli, tmp_path: Path) -> None:
     (data_dir / "hub.json").write_text("{")
     cli("hub", "stop", "--data-dir", str(data_dir), expect=2)
     assert "hub.json" in cli.err
+
+
+def test_why_a_hub_is_not_ready(cli: Cli, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unready(request: object) -> object:
+        return problem(503, "unavailable", "The hub is not ready: broker.", remedy="See its log.")
+
+    record = HubRecord(1, hub.url, "1", 1.0, "http://127.0.0.1:5000")
+    monkeypatch.setattr(LocalHub, "find", lambda self: record)
+    hub.fail("GET", "/ready", unready, times=2)  # type: ignore[arg-type]
+    told = cli("hub", "status")
+    assert "runs and is not ready" in told
+    assert "The hub is not ready: broker. See its log." in told
+    assert "gateway is at http://127.0.0.1:5000" in told
+    status = cli.json("hub", "status")
+    assert (status["ready"], status["reason"]) == (False, "The hub is not ready: broker. See its log.")
+    assert "is ready" in cli("hub", "status")
 
 
 def test_hub_of_another_directory_is_not_stopped(started: dict[str, Any], cli: Cli, tmp_path: Path) -> None:

@@ -40,7 +40,29 @@ def test_interrupting_a_run(hub: FakeHub, published: Callable[..., str]) -> None
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        told = process.stderr.read()
         assert process.wait(30) == 130
+    (task,) = hub.tasks.values()
+    assert task.state == "cancelled"
+    assert f"Task {task.id} is cancelled" in told
+
+
+def test_interrupting_a_run_that_cannot_be_cancelled(hub: FakeHub, published: Callable[..., str]) -> None:
+    name = published()
+    hub.hold()
+    hub.fail("POST", "/cancel", 500)
+    with subprocess.Popen([*DLHUB, "run", name, "4"], stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 30
+        while not hub.count("GET", "/groups"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        told = process.stderr.read()
+        assert process.wait(30) == 130
+    (task,) = hub.tasks.values()
+    assert f"Task {task.id} could not be cancelled, and goes on" in told
 
 
 def test_installed_command() -> None:
@@ -58,9 +80,22 @@ def test_names_are_completed(hub: FakeHub, typed: str, found: int) -> None:
     assert len([word for word in done.split() if word.startswith("tester/")]) == found
 
 
-def test_completion_without_a_hub_is_silent(hub: FakeHub) -> None:
-    hub.fail("POST", "/search", 500)
-    assert _complete("dlhub run ", hub).strip() == ""
+def test_endpoints_and_clients_are_completed(hub: FakeHub) -> None:
+    endpoint_id = hub.add_endpoint("cluster")
+    hub.add_endpoint("grid")
+    assert _complete("dlhub run a/b 1 --endpoint cl", hub).split() == ["cluster"]
+    assert _complete("dlhub endpoints show ", hub).split() == ["cluster", "grid"]
+    assert _complete(f"dlhub endpoints show {endpoint_id[:8]}", hub).split() == [endpoint_id]
+    hub.clients["c1"] = {"id": "c1", "name": "one", "revoked_at": None}
+    hub.clients["c2"] = {"id": "c2", "name": "two", "revoked_at": 1.0}
+    assert _complete("dlhub clients revoke ", hub).split() == ["c1"]
+
+
+@pytest.mark.parametrize("line", ["dlhub run ", "dlhub endpoints show ", "dlhub clients rotate "])
+def test_completion_without_a_hub_is_silent(hub: FakeHub, line: str) -> None:
+    for method, path in (("POST", "/search"), ("GET", "/endpoints"), ("GET", "/clients")):
+        hub.fail(method, path, 500)
+    assert _complete(line, hub).strip() == ""
 
 
 def test_commands_are_completed(hub: FakeHub) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import pickle
 
 import pytest
 
-from dlhub_sdk import errors
+from dlhub_sdk import errors, requests
 from dlhub_sdk.errors import DLHubError
 from dlhub_sdk.remote_errors import servable_error
+from dlhub_sdk.responses import Response, error_from
 
 CLASSES = [
     each
@@ -109,3 +111,27 @@ def test_built_type_survives_pickling_with_its_cause() -> None:
     assert isinstance(again, KeyError)
     assert "Traceback: here" in str(again.__cause__)
     assert again.task_id == "t1"
+
+
+@pytest.mark.parametrize(
+    ("remedy", "expected"),
+    [
+        ("Check the name with GET /api/v1/servables, or ask.", "Check the name with `dlhub ls`, or ask."),
+        ("GET /api/v1/publications lists yours.", "`dlhub status` lists yours."),
+        ("Upload it with POST /api/v1/uploads.", "Upload it with `dlhub publish`."),
+        ("If so, POST /api/v1/publications/{id}/retry.", "If so, `dlhub publish`."),
+        ("GET /api/v1/clients lists them.", "`dlhub clients list` lists them."),
+        ("Ask its owner.", "Ask its owner."),
+    ],
+)
+def test_remedies_name_commands_and_not_calls_of_the_api(remedy: str, expected: str) -> None:
+    body = json.dumps({"detail": "No.", "kind": "not-found", "remedy": remedy}).encode()
+    response = Response(404, {"Content-Type": "application/problem+json"}, body)
+    assert error_from(requests.servable("a/b"), response).remedy == expected
+
+
+def test_what_is_no_hub_is_told_in_words() -> None:
+    error = error_from(requests.whoami(), Response(404, {}, b"<h1>It works!</h1>"))
+    assert isinstance(error, errors.ProtocolError)
+    assert error.message.startswith("What answered with status 404 does not answer as a hub does")
+    assert "It works!" in error.message

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import threading
+from typing import Any
 
 import pytest
 from fake_hub import FakeHub
@@ -71,6 +73,23 @@ def test_timeout(client: DLHubClient, hub: FakeHub) -> None:
         future.result(timeout=0.02)
     hub.release()
     assert future.result(10) == 1
+
+
+def test_word_of_the_cancellation_may_come_before_the_answer(client: DLHubClient, hub: FakeHub) -> None:
+    hub.hold()
+    future = client.run("tester/echo", 1, asynchronous=True)
+
+    async def answer_late(request: Any) -> Any:
+        answer = await hub._cancel(request)
+        deadline = asyncio.get_running_loop().time() + 10
+        while not future.done() and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
+        return answer
+
+    hub.fail("POST", "/cancel", answer_late)
+    assert future.cancel()
+    assert future.cancelled()
+    assert concurrent.futures.wait([future], 10).done == {future}
 
 
 def test_cancelling(client: DLHubClient, hub: FakeHub) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -163,7 +164,7 @@ def _emit_secret(made: ClientRecord, gateway: str) -> None:
 
     def render(console: Any) -> None:
         for name, text in variables.items():
-            print(f"export {name}={text}")
+            print(f"export {name}={shlex.quote(text)}")
         output.note(_advice(made, gateway))
 
     output.emit(value, render)
