@@ -8,19 +8,13 @@ from contextlib import suppress
 from typing import Any
 
 import aio_pika
-from aio_pika.exceptions import (
-    AMQPError,
-    ConnectionClosed,
-    IncompatibleProtocolError,
-    ProbableAuthenticationError,
-    ProtocolSyntaxError,
-)
+from aio_pika.exceptions import AMQPError, ProbableAuthenticationError
 
 from hub_registry.broker.address import Address
 from hub_registry.broker.interface import BrokerUnavailableError
 from hub_registry.broker.link import CLOSE_S, LOST, unless_lost
 from hub_registry.broker.management import Management
-from hub_registry.errors import ConfigurationError, RegistryError
+from hub_registry.errors import ConfigurationError
 
 #: The first with everything that is used here.
 OLDEST_VERSION = (3, 9)
@@ -95,18 +89,20 @@ async def _check_amqp(address: Address, tls: ssl.SSLContext | None) -> str:
             f"RabbitMQ at {address} refuses the user {address.user!r} or its password.",
             remedy="Correct them in broker_url; rabbitmqctl authenticate_user NAME PASSWORD tries them.",
         ) from error
-    except (IncompatibleProtocolError, ProtocolSyntaxError) as error:
-        raise _not_rabbitmq(address) from error
-    except ConnectionClosed as error:
-        raise ConfigurationError(
-            f"RabbitMQ at {address} does not let the user {address.user!r} into the vhost {address.vhost!r}: "
-            f"{error}.",
-            remedy=f"Make it with `rabbitmqctl add_vhost {address.vhost}`, give the user its rights with "
-            f"`rabbitmqctl set_permissions -p {address.vhost} {address.user} '.*' '.*' '.*'`, or correct the "
-            "path of broker_url.",
-        ) from error
     except (AMQPError, *LOST) as error:
-        raise _not_rabbitmq(address) from error
+        # The broker ends the connection where it should open the vhost; aiormq keeps its reason to itself.
+        if "Connection.OpenOk" in repr(error):
+            raise ConfigurationError(
+                f"RabbitMQ at {address} does not let the user {address.user!r} into the vhost "
+                f"{address.vhost!r}.",
+                remedy=f"Make it with `rabbitmqctl add_vhost {address.vhost}`, give the user its rights with "
+                f"`rabbitmqctl set_permissions -p {address.vhost} {address.user} '.*' '.*' '.*'`, or correct "
+                "the path of broker_url.",
+            ) from error
+        raise ConfigurationError(
+            f"What listens at {address} does not speak AMQP 0-9-1, or wants TLS.",
+            remedy="Correct host and port in broker_url; with TLS it begins with amqps://.",
+        ) from error
     try:
         transport = connection.transport
         properties: dict[str, Any] = getattr(getattr(transport, "connection", None), "server_properties", {})
@@ -120,18 +116,14 @@ async def _check_management(address: Address, management: Management) -> None:
     """Whether the management interface answers the hub's user as an administrator."""
     try:
         caller = await management.get("whoami")
-        tags = (caller or {}).get("tags", ())
     except BrokerUnavailableError as error:
         raise ConfigurationError(
             f"RabbitMQ's management interface does not answer at {management.url}.",
             remedy="Switch it on with `rabbitmq-plugins enable rabbitmq_management`, or set "
             "broker_management_url to where it is.",
         ) from error
-    except (AttributeError, ConfigurationError) as error:
-        if isinstance(error, RegistryError):
-            raise
-        caller = None
-    if caller is None:
+    tags = caller.get("tags") if isinstance(caller, dict) else None
+    if tags is None:
         raise ConfigurationError(
             f"{management.url} answers, but not as RabbitMQ's management interface does.",
             remedy="Set broker_management_url to where that is.",
@@ -142,13 +134,6 @@ async def _check_management(address: Address, management: Management) -> None:
             f"The user {address.user!r} of RabbitMQ may not manage users.",
             remedy=f"Give it the tag: rabbitmqctl set_user_tags {address.user} administrator.",
         )
-
-
-def _not_rabbitmq(address: Address) -> ConfigurationError:
-    return ConfigurationError(
-        f"What listens at {address} does not speak AMQP 0-9-1, or wants TLS.",
-        remedy="Correct host and port in broker_url; with TLS it begins with amqps://.",
-    )
 
 
 def _decoded(value: object) -> str:

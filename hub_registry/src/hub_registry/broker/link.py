@@ -8,7 +8,6 @@ plain: whoever uses one opens another when it ends.
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -111,9 +110,6 @@ class Link:
             It does not work at once.
         """
         tolerate_unreadable_properties()
-        for noisy in ("aio_pika", "aiormq"):
-            # They log each failed attempt several times, with tracebacks; what happens is said below, once.
-            logging.getLogger(noisy).setLevel(logging.CRITICAL)
         query = urlencode({"name": self._name, "heartbeat": HEARTBEAT_S})
         try:
             self._connection = await unless_lost(

@@ -7,6 +7,7 @@ what is consumed must be acknowledged all the same; declarations wait for neithe
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -24,6 +25,7 @@ from hub_registry.broker.consumer import Consumer
 from hub_registry.broker.dead_letters import DeadLetters
 from hub_registry.broker.interface import BrokerUnavailableError, Grant, Handler, UnroutableError
 from hub_registry.broker.link import CLOSE_S, LOST, Link, unless_lost
+from hub_registry.broker.management import PATIENCE_S as MANAGEMENT_PATIENCE_S
 from hub_registry.broker.management import Management
 from hub_registry.broker.publisher import CONFIRM_S, PATIENCE_S, Publisher
 from hub_registry.broker.secret import HubSecret
@@ -81,7 +83,9 @@ class RabbitBroker:
         BrokerUnavailableError
             RabbitMQ has gone meanwhile, or holds up publishers.
         """
-        self._loop = asyncio.get_running_loop()
+        for noisy in ("aio_pika", "aiormq"):
+            # They log each failed attempt several times, with tracebacks; here it is said once.
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
         self._address = Address.parse(self._settings.broker_url, "broker_url")
         self._public = public_address(self._address, self._settings.broker_public_url)
         tls = _tls(self._settings, self._address)
@@ -91,6 +95,7 @@ class RabbitBroker:
             self._address.password,
             self._address.vhost,
             tls,
+            min(MANAGEMENT_PATIENCE_S, self._patience_s),
         )
         name = f"hub {self._hub_id}"
         self._consuming = Link(self._address, tls, f"{name} consumes")
@@ -98,6 +103,7 @@ class RabbitBroker:
         self._declaring = Link(self._address, tls, f"{name} declares", self._declare_topology)
         self._publisher = Publisher(self._publishing, self._max_bytes, self._patience_s, CONFIRM_S)
         self._dead_letters = DeadLetters(self._publisher, self._audit, self._hub_id)
+        self._loop = asyncio.get_running_loop()
         try:
             version = await check_broker(self._address, tls, self._management)
             for link in self._links:
