@@ -32,6 +32,7 @@ from home_run.errors import (
     format_traceback,
 )
 from home_run.files import Fetcher, Folder, collect_file, compile_fetch, compile_fetch_each
+from home_run.misfits import find_misfit
 from home_run.modules import ModuleSpace
 from home_run.types import TypeMismatch, normalise_type
 
@@ -400,7 +401,10 @@ class BaseServable:
             if not debug:
                 metadata["stdout"], metadata["stderr"] = tail(metadata["stdout"]), tail(metadata["stderr"])
         if failure is not None:
-            self.failed(metadata, failure)
+            misfit = find_misfit(failure, f"{self._name}.{method}", parameters, found.defaults)
+            if misfit is not None:
+                misfit.__cause__ = failure
+            self.failed(metadata, misfit or failure)
         return value
 
     def check_output(self, method: str, value: Any, symbols: dict[str, int]) -> Any:
