@@ -178,10 +178,10 @@ class PlayedEndpoint:
             self.site.answered += [result["id"] for result in results if not result.get("left")]
         done(answer)
 
-    def lose(self) -> None:
+    def lose(self, error: Exception | None = None) -> None:
         """End as if it had been killed."""
         self.is_closed = True
-        error = EndpointLostError(f"{self.site.name} is gone")
+        error = error or EndpointLostError(f"{self.site.name} is gone")
         self.on_lost(error)
         for done in list(self.out):
             self._answer(done, error)

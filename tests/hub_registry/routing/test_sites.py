@@ -193,7 +193,10 @@ def test_a_site_measured_in_a_bad_moment_gets_another_chance(in_played_time: Pla
 # -- failing -------------------------------------------------------------------------------------------------
 
 
-def test_the_work_of_a_lost_endpoint_goes_to_another_site(in_played_time: Play[None]) -> None:
+@pytest.mark.parametrize("error", [None, EndpointStartError("it cannot be started again")])
+def test_the_work_of_a_lost_endpoint_goes_to_another_site(
+    in_played_time: Play[None], error: Exception | None
+) -> None:
     async def scene() -> None:
         one, two = far(id="one", event_s=5.0), far(id="two", event_s=5.0, round_trip_s=2.0)
         async with Scene(one, two) as scene:
@@ -201,7 +204,7 @@ def test_the_work_of_a_lost_endpoint_goes_to_another_site(in_played_time: Play[N
             await scene.run(1, at=("two",))
             futures = scene.send(8)
             assert one.endpoints[0].out
-            one.endpoints[0].lose()
+            one.endpoints[0].lose(error)
             one.switch(is_online=False)
             outcomes = await asyncio.gather(*futures)
             assert {outcome.endpoint for outcome in outcomes} == {"two"}

@@ -16,7 +16,13 @@ from collections.abc import Callable
 import structlog
 
 from hub_registry.errors import RegistryError
-from hub_registry.fabrics.errors import EndpointLostError, FabricError, NoSiteError, WorkerLostError
+from hub_registry.fabrics.errors import (
+    EndpointLostError,
+    EndpointStartError,
+    FabricError,
+    NoSiteError,
+    WorkerLostError,
+)
 from hub_registry.fabrics.interface import Site, WorkerEnvironment
 from hub_registry.routing import batch as batches
 from hub_registry.routing import scoring
@@ -32,6 +38,8 @@ log = structlog.get_logger(__name__)
 MAX_ATTEMPTS = 3
 #: An input that was alone with a worker that died is given one more chance.
 MAX_WORKER_DEATHS = 2
+#: After these, the events of a batch are sent again: to whichever site is best then.
+AGAIN = (EndpointLostError, EndpointStartError, WorkerLostError)
 #: For so long, in seconds, work waits for sites none of which can be reached: longer than it takes to start
 #: an endpoint, a broker or a login node again, and shorter than the patience of whoever watches.
 OFFLINE_PATIENCE_S = 600.0
@@ -349,7 +357,7 @@ class Router:
             return
         for work in reversed(batch):
             limit = MAX_WORKER_DEATHS if died and len(batch) == 1 else MAX_ATTEMPTS
-            if work.attempts >= limit or not isinstance(error, (EndpointLostError, WorkerLostError)):
+            if work.attempts >= limit or not isinstance(error, AGAIN):
                 work.done(work, failure(error, work.dispatched, site))
                 continue
             work.dispatched = 0.0

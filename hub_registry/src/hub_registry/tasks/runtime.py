@@ -86,11 +86,11 @@ class TaskRuntime:
             inline_bytes=settings.max_inline_bytes,
             max_bytes=settings.max_body_bytes,
         )
-        self._ledger = SqlLedger(self._database, asyncio.get_running_loop(), self._hubs)
-        self._ledger.start()
         sites = Sites([*await self._near(), *self._far])
         await sites.start()
         self.calls.placements = Placements(sites, self._endpoints)
+        self._ledger = SqlLedger(self._database, asyncio.get_running_loop(), self._hubs)
+        self._ledger.start()
         self.router = Router(
             sites,
             out_dir=str(self.spool.directory),
