@@ -178,10 +178,29 @@ async def test_a_user_endpoint_that_comes_back_at_once_is_not_lost(
     assert await user_state(hub, endpoint.id) == "offline"
     await hub.pass_time(10)
     await process.heartbeat(active=True)
-    await hub.drained()
+    await hub.until_event("online")
     assert await user_state(hub, endpoint.id) == "online"
     await hub.pass_time(30)
     assert hub.events == []
+
+
+async def test_a_user_endpoint_that_leaves_without_a_task_need_not_be_waited_for(
+    hub: HubParts, site: Site, started: Started
+) -> None:
+    endpoint = await site(hub)
+    await ask(hub, endpoint.id)
+    process = await started(hub, endpoint)
+    figures = {"engine_type": "GlobusComputeEngine", "outstanding_tasks": 0}
+    await process.heartbeat(active=False, **figures | {"outstanding_tasks": 1})
+    await hub.drained()
+    await hub.service.sweep()
+    assert hub.events == []
+    await process.heartbeat(active=False, **figures)
+    await hub.drained()
+    await hub.service.sweep()
+    await hub.until_event("lost")
+    await ask(hub, endpoint.id)
+    await endpoint.command()
 
 
 async def test_a_good_bye_that_all_hubs_share_comes_late_and_is_not_believed(

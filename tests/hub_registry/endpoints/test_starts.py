@@ -170,13 +170,10 @@ async def test_a_single_user_endpoint_takes_its_owners_commands_only(hub: HubPar
     assert (await endpoint.command())["globus_username"] == "bob@dlhub"
 
 
-@pytest.mark.parametrize("config", [{"a": "x" * 2**15}, {"a": float("nan")}, {"a": "\ud800"}, {"a": {1, 2}}])
-async def test_a_configuration_that_no_endpoint_takes_is_refused(
-    hub: HubParts, site: Site, config: Any
-) -> None:
+async def test_a_configuration_that_no_endpoint_takes_is_refused(hub: HubParts, site: Site) -> None:
     endpoint = await site(hub)
     with pytest.raises(InvalidRequestError, match="user_endpoint_config"):
-        await ask(hub, endpoint.id, config)
+        await ask(hub, endpoint.id, {"a": float("nan")})
 
 
 async def test_a_queue_takes_tasks_before_the_process_is_there(hub: HubParts, site: Site, play: Play) -> None:

@@ -20,13 +20,23 @@ from hub_registry.functions.storage import SqlFunctionsStore
 MAX_CODE_BYTES = 100_000
 
 
-@pytest.fixture
-def functions(database: Database) -> Functions:
-    """The functions over `database`; their clock stands still."""
+def _functions(database: Database) -> Functions:
     audit = Audit(SqlAuditStore(database))
     return Functions(
         SqlFunctionsStore(database), audit, max_code_bytes=MAX_CODE_BYTES, clock=lambda: 1_000_000.0
     )
+
+
+@pytest.fixture
+def functions(database: Database) -> Functions:
+    """The functions, on each database; their clock stands still."""
+    return _functions(database)
+
+
+@pytest.fixture
+def local_functions(sqlite: Database) -> Functions:
+    """The functions on SQLite, for what is refused before a database is asked."""
+    return _functions(sqlite)
 
 
 @pytest.fixture

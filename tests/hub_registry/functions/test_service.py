@@ -148,15 +148,15 @@ def test_a_users_function_cannot_take_the_hubs_id(functions: Functions) -> None:
         ({"serialized": False, "function_name": "f:g"}, "called by that name"),
     ],
 )
-def test_what_breaks_a_rule_is_named(functions: Functions, members: dict[str, Any], says: str) -> None:
+def test_what_breaks_a_rule_is_named(local_functions: Functions, members: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidRequestError, match=says):
-        functions.register(ADA, body(**members))
+        local_functions.register(ADA, body(**members))
 
 
 @pytest.mark.parametrize("data", [[], "text", None, {}])
-def test_a_body_that_is_no_registration_is_refused(functions: Functions, data: Any) -> None:
+def test_a_body_that_is_no_registration_is_refused(local_functions: Functions, data: Any) -> None:
     with pytest.raises(InvalidRequestError):
-        functions.register(ADA, data)
+        local_functions.register(ADA, data)
 
 
 def test_code_over_the_limit_is_refused(functions: Functions) -> None:

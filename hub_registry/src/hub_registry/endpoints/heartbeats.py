@@ -201,6 +201,7 @@ class Heartbeats:
             await self._changes.change_endpoint(report.id, states.endpoint_state("offline", reason))
             return
         self._leaving_since.setdefault(report.id, self._monotonic())
+        self._mirror.see(report, self._clock())
         step: states.Step = states.leaving
         if report.error:
             step = states.failed(self._mirror.hub_id, self._clock(), reason)
@@ -215,7 +216,8 @@ class Heartbeats:
         for row in leaving:
             endpoint = self._mirror.endpoints.get(row.endpoint_id)
             # Without its endpoint it does not come back.
-            if now - since[row.id] > COME_BACK_S or endpoint is None or endpoint.state == "offline":
+            gone = endpoint is None or endpoint.state == "offline"
+            if gone or _has_nothing(row) or now - since[row.id] > COME_BACK_S:
                 step = states.lost(self._mirror.hub_id, self._clock(), row.reason)
                 await self._changes.change_user_endpoint(row.id, step)
 
@@ -242,6 +244,12 @@ class Heartbeats:
                 f"A heartbeat came from {id}, and there is no such endpoint.",
                 remedy="The operator can look which user of the broker may publish it.",
             )
+
+
+def _has_nothing(row: StoredUserEndpoint) -> bool:
+    """Whether its last report says that no task is with it; other engines report zero whatever they have."""
+    report = row.report
+    return report.get("engine_type") == "GlobusComputeEngine" and report.get("outstanding_tasks") == 0
 
 
 def _silence(state: State) -> str:

@@ -9,7 +9,7 @@ starting  The command was sent. Without a heartbeat it is sent once more, and th
 online    Heartbeats come.
 degraded  One is overdue; without any for long it is lost.
 leaving   It has said good-bye. One that had trouble with its connection says so too, keeps its tasks and is
-          back a few seconds later: so it is lost if it is not.
+          back a few seconds later: so it is lost if it is not, or says that it has none.
 ========= ==========================================================================================
 
 Every change of a row is a compare-and-set on its number of changes, so of several hubs one makes it.
@@ -227,9 +227,14 @@ class StoredUserEndpoint:
     report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def takes_tasks(self) -> bool:
+        """Whether heartbeats come."""
+        return self.stage in ("online", "degraded")
+
+    @property
     def is_up(self) -> bool:
         """Whether there is a process that may have tasks."""
-        return self.stage in ("online", "degraded", "leaving")
+        return self.takes_tasks or self.stage == "leaving"
 
     def public(self) -> UserEndpoint:
         """What the rest of the hub sees of it."""

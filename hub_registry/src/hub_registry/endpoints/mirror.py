@@ -90,14 +90,14 @@ class Mirror:
         if known is None:
             # Whoever works with it here has asked for it, and has the row from then on.
             return
-        was_up = known.is_up
+        took_tasks = known.takes_tasks
         if row.losses > known.losses:
             self.tell(row, "lost")
-            was_up = False
+            took_tasks = False
         if row.failures > known.failures:
             self.tell(row, "failed")
-            was_up = False
-        if row.is_up and not was_up:
+            took_tasks = False
+        if row.takes_tasks and not took_tasks:
             self.tell(row, "online")
 
     def drop_user_endpoint(self, user_endpoint_id: str) -> None:

@@ -23,7 +23,7 @@ def heard(hub_id: str) -> Step:
     def step(known: StoredUserEndpoint) -> StoredUserEndpoint | None:
         if known.stage == "online":
             return None
-        if known.is_up:
+        if known.stage == "degraded":
             return replace(known, stage="online", reason="")
         return replace(known, stage="online", reason="", attempts=0, online_by=hub_id)
 
