@@ -26,9 +26,14 @@ async def exits() -> AsyncIterator[AsyncExitStack]:
 
 @pytest.fixture
 def stacks(
-    settings: Settings, sqlite: Database, rabbit_vhost: str, rabbit: RabbitServer, tmp_path: Path
+    request: pytest.FixtureRequest,
+    settings: Settings,
+    rabbit_vhost: str,
+    rabbit: RabbitServer,
+    tmp_path: Path,
 ) -> Stacks:
-    """Hubs on one database and one vhost of the broker."""
+    """Hubs on one database, SQLite unless a test names another, and on one vhost of the broker."""
+    database: Database = request.getfixturevalue(getattr(request, "param", "sqlite"))
     changed = settings.model_copy(
         update={
             "broker_url": rabbit_vhost,
@@ -36,7 +41,7 @@ def stacks(
             "fabrics": "broker",
         }
     )
-    return Stacks(changed, sqlite, rabbit_vhost, tmp_path / "secret")
+    return Stacks(changed, database, rabbit_vhost, tmp_path / "secret")
 
 
 @pytest_asyncio.fixture

@@ -27,9 +27,17 @@ from hub_registry.compute.interface import (
 )
 from hub_registry.compute.requests import MAX_TASKS
 from hub_registry.endpoints.interface import FunctionNotAllowedError
+from hub_registry.endpoints.starts import user_endpoint_id
 from hub_registry.errors import NotFoundError, TooLargeError
+from rabbitmq import RabbitServer
 
 pytestmark = pytest.mark.service("rabbitmq")
+
+on_both_databases = pytest.mark.parametrize(
+    "stacks",
+    ["sqlite", pytest.param("postgresql", marks=pytest.mark.service("postgresql"))],
+    indirect=True,
+)
 
 
 async def take(url: str, queue: str) -> list[Result]:
@@ -45,6 +53,7 @@ async def take(url: str, queue: str) -> list[Result]:
     return found
 
 
+@on_both_databases
 async def test_a_task_is_sent_with_what_the_endpoint_needs_and_its_result_recorded(stack: Stack) -> None:
     ada = stack.caller()
     site = stack.endpoint(ada)
@@ -301,6 +310,46 @@ async def test_tasks_for_an_endpoint_that_was_deleted_meanwhile_fail(stack: Stac
     assert f"The endpoint {site.id} was deleted" in (task.exception or "")
 
 
+async def test_a_broker_that_is_away_delays_tasks_and_loses_and_refuses_none(
+    stack: Stack, rabbit: RabbitServer
+) -> None:
+    ada = stack.caller()
+    site, function_id = stack.endpoint(ada), stack.function(ada)
+    before = await stack.submit(ada, site, function_id, create_queue=True)
+    broken = {"user_endpoint_config": {"broken": True}}
+    doomed = await stack.submit(ada, site, function_id, create_queue=True, **broken)
+    (doomed_id,) = doomed.tasks[function_id]
+    for submitted in (before, doomed):
+        await until(lambda: stack.store.find(submitted.tasks[function_id])[0].state == TaskState.sent)  # noqa: B023
+    await asyncio.to_thread(rabbit.stop)
+    try:
+        # What the hub itself has to say is recorded now, and told to whoever waits when that is possible.
+        uep = user_endpoint_id(site.id, "gateway", ada.identity, broken["user_endpoint_config"])
+        stack.sites.tell("failed", uep, reason="it is broken")
+        await stack.ended(ada, doomed_id)
+        during = await stack.submit(
+            ada, site, function_id, count=3, create_queue=True, task_group_id=before.group_id
+        )
+        ids = [*before.tasks[function_id], *during.tasks[function_id]]
+        assert stack.store.find(ids[1:])[0].state == TaskState.accepted
+    finally:
+        await asyncio.to_thread(rabbit.start)
+    worker = await until(lambda: stack.worker(ada, site), "the broker's return")
+    await until(lambda: set(worker.tasks) == set(ids))
+    for task_id in ids:
+        await worker.answer(task_id, "done")
+    for task_id in ids:
+        await stack.ended(ada, task_id)
+    queue = group_prefix(ada.principal.id) + before.group_id
+
+    async def all_copied() -> bool:
+        return await stack.broker.depth(queue) == (4, 0)
+
+    await until(all_copied)
+    (copy,) = await until(lambda: take(stack.url, group_prefix(ada.principal.id) + doomed.group_id))
+    assert (str(copy.task_id), copy.is_error) == (doomed_id, True)
+
+
 async def test_what_a_hub_had_not_sent_is_sent_by_its_next_start(stacks: Stacks) -> None:
     async with AsyncExitStack() as first:
         stack = await stacks.start(first, number=1)
@@ -314,6 +363,7 @@ async def test_what_a_hub_had_not_sent_is_sent_by_its_next_start(stacks: Stacks)
         await until(lambda: task_id in worker.tasks)
 
 
+@on_both_databases
 async def test_what_a_dead_hub_had_not_sent_is_sent_by_another(stacks: Stacks, exits: AsyncExitStack) -> None:
     dead, heir = await stacks.start(exits), await stacks.start(exits)
     ada = dead.caller()
@@ -328,6 +378,7 @@ async def test_what_a_dead_hub_had_not_sent_is_sent_by_another(stacks: Stacks, e
     await heir.ended(ada, task_id)
 
 
+@on_both_databases
 async def test_two_hubs_record_every_result_once_and_send_every_task_once(
     stacks: Stacks, exits: AsyncExitStack
 ) -> None:
@@ -355,6 +406,27 @@ async def test_two_hubs_record_every_result_once_and_send_every_task_once(
 
     await until(all_copied)
     assert {str(result.task_id) for result in await take(one.url, queue)} == set(ids)
+
+
+async def test_a_task_without_an_answer_is_given_up_in_the_end(stacks: Stacks, exits: AsyncExitStack) -> None:
+    stacks.change(compute_task_ttl_s=0.001)
+    stack = await stacks.start(exits)
+    ada = stack.caller()
+    site, function_id = stack.endpoint(ada), stack.function(ada)
+    (task_id,) = (await stack.submit(ada, site, function_id)).tasks[function_id]
+    await until(lambda: stack.store.find([task_id])[0].state == TaskState.sent)
+    stack.compute.adopt_soon()
+    task = await stack.ended(ada, task_id)
+    assert "did not answer within" in (task.exception or "")
+    # It answers after all, and that changes nothing.
+    worker = await stack.worker(ada, site)
+    await until(lambda: worker.tasks)
+    await worker.answer(task_id, "late")
+    (other,) = (await stack.submit(ada, site, function_id)).tasks[function_id]
+    await until(lambda: other in worker.tasks)
+    await worker.answer(other, "in time")
+    await stack.ended(ada, other)
+    assert (await stack.compute.get(ada, task_id)).state == TaskState.failed
 
 
 async def test_a_result_url_lets_its_user_read_the_users_groups_only(stack: Stack) -> None:

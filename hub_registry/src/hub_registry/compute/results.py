@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 #: Seconds for which the queue of a group is kept while nobody uses it.
 GROUP_QUEUE_S = 30 * 60.0
 
+#: Results under way at once: enough for full commits, and not too many where each has megabytes.
+PREFETCH = 64
+
 #: Of failures in the copies that the hub makes; clients show the text.
 ERROR_CODE = "TASK_FAILED"
 MAX_SUMMARY = 1024
@@ -74,7 +77,7 @@ class Results:
 
     async def start(self) -> None:
         """Begin to take results."""
-        await self._broker.consume(RESULTS, self.handle)
+        await self._broker.consume(RESULTS, self.handle, prefetch=PREFETCH)
 
     async def stop(self) -> None:
         """Take no more; those under way are finished or delivered again."""
