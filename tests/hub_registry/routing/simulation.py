@@ -79,6 +79,8 @@ class PlayedSite:
     event_s: float = 0.01
     round_trip_s: float = 1.0
     cold_start_s: float = 10.0
+    #: Before the first batch of an endpoint can begin: an environment is built.
+    prepare_s: float = 0.0
     bytes_a_second: float = 10e6
     refuses: str | None = None
     fail_with: list[Exception] = field(default_factory=list)
@@ -128,6 +130,7 @@ class PlayedEndpoint:
         self.loop = asyncio.get_running_loop()
         self.waiting: deque[tuple[dict[str, Any], BatchDone]] = deque()
         self.running = 0
+        self.ready_at: float | None = None
         self.out: set[BatchDone] = set()
         self.is_closed = False
 
@@ -144,7 +147,11 @@ class PlayedEndpoint:
 
     def _arrived(self, request: dict[str, Any], done: BatchDone) -> None:
         self.waiting.append((request, done))
-        self._begin()
+        if self.ready_at is None:
+            self.ready_at = self.loop.time() + self.site.prepare_s
+            self.loop.call_at(self.ready_at, self._begin)
+        if self.loop.time() >= self.ready_at:
+            self._begin()
 
     def _begin(self) -> None:
         while self.waiting and self.running < self.workers and not self.is_closed:

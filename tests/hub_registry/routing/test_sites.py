@@ -56,8 +56,8 @@ async def makespan(count: int, *sites: PlayedSite, known: int = 5) -> float:
 
 
 def test_sites_of_different_speed_get_their_share(in_played_time: Play[float]) -> None:
-    quick = far(id="quick", workers=3, event_s=0.1, cold_start_s=0.1)
-    slow = far(id="slow", workers=3, event_s=0.3, cold_start_s=0.1)
+    quick = far(id="quick", workers=3, prefetch=6, event_s=0.1, cold_start_s=0.1)
+    slow = far(id="slow", workers=3, prefetch=6, event_s=0.3, cold_start_s=0.1)
     in_played_time(makespan(6000, quick, slow))
     assert len(quick.answered) + len(slow.answered) == 6000
     assert len(quick.answered) / len(slow.answered) == pytest.approx(3.0, rel=0.1)
@@ -160,6 +160,18 @@ def test_a_choice_of_one_site_is_kept_and_does_not_hold_up_others(in_played_time
     in_played_time(scene())
 
 
+def test_what_a_site_prepares_once_counts_as_its_start_and_not_as_the_way(in_played_time: Play[None]) -> None:
+    async def scene() -> None:
+        there = far(prepare_s=90.0, cold_start_s=0.0, workers=4)
+        async with Scene(there, far(id="other")) as scene:
+            await scene.run(20, at=("far",))
+            figures = scene.router.status()[0]
+            assert figures["cold_start_s"] == pytest.approx(90.0, abs=1.0)
+            assert figures["round_trip_s"] == pytest.approx(1.0)
+
+    in_played_time(scene())
+
+
 def test_a_site_that_grows_gets_more(in_played_time: Play[None]) -> None:
     async def scene() -> None:
         there = far(event_s=10.0, workers=1, prefetch=0, cold_start_s=0.1)
@@ -180,12 +192,13 @@ def test_a_site_measured_in_a_bad_moment_gets_another_chance(in_played_time: Pla
         there = far(id="there", event_s=0.1, cold_start_s=0.1, round_trip_s=200.0)
         async with Scene(here, there) as scene:
             await scene.run(3, at=("there",))
+            await scene.run(3, at=("there",))
             there.round_trip_s = 0.1
             await scene.run(3)
-            assert len(there.answered) == 3, "it seems to be far away"
+            assert len(there.answered) == 6, "it seems to be far away"
             await asyncio.sleep(3600)
             await scene.run(3)
-            assert len(there.answered) > 3
+            assert len(there.answered) > 6
 
     in_played_time(scene())
 

@@ -111,7 +111,6 @@ class Opener:
                 continue
             now = self._clock()
             berth.opened(endpoint, now)
-            berth.figures.cold_start_s.learn(now - began, now)
             log.info("endpoint_opened", **where, seconds=now - began)
             break
         else:

@@ -34,7 +34,7 @@ class Flight:
     at_once
         Whether a worker was free for it, so that it measures the way and not a queue.
     opens
-        Whether it is the first one of its endpoint, which may have to prepare something.
+        Whether its endpoint had not answered anything when it was sent, and may have to prepare something.
     moved
         Bytes that went to the site.
     """
@@ -61,6 +61,10 @@ class Berth:
         Batches at the endpoint, oldest first; those of an endpoint that was lost until they are answered.
     credit
         How many batches may be in flight.
+    opened_in_s
+        How long the start of the endpoint took.
+    is_fresh
+        Whether the endpoint has answered nothing yet: it may have to build the environment first.
     failure
         Why the last endpoint could not be started; None since one was.
     strikes
@@ -79,6 +83,7 @@ class Berth:
         self.flights: dict[Flight, None] = {}
         self.credit = 0
         self.workers = ASSUMED_WORKERS
+        self.opened_in_s = 0.0
         self.is_fresh = True
         self.failure: Exception | None = None
         self.strikes = 0
@@ -101,6 +106,7 @@ class Berth:
         self.endpoint, self.opening = endpoint, None
         self.resize()
         self.failure = None
+        self.opened_in_s = now - self.opening_since
         self.is_fresh = True
         self.last_used = now
 
@@ -130,9 +136,14 @@ class Berth:
     def learn(self, flight: Flight, busy_s: float, size: int, now: float) -> None:
         """Take in what an answer of `size` bytes tells of this site."""
         self._batch_s.learn(busy_s, now)
-        if flight.at_once and not flight.opens:
-            transit_s = max(0.0, now - flight.sent_at - busy_s)
-            self.figures.learn_transit(transit_s, flight.moved + size, now)
+        figures = self.figures
+        transit_s = max(0.0, now - flight.sent_at - busy_s)
+        if self.is_fresh:
+            prepared_s = max(0.0, transit_s - figures.round_trip_s.value(now))
+            figures.cold_start_s.learn(self.opened_in_s + prepared_s, now)
+            self.is_fresh = False
+        elif flight.at_once and not flight.opens:
+            figures.learn_transit(transit_s, flight.moved + size, now)
 
     def option(self, call: Call, size: int, waiting: int, now: float) -> Option:
         """What this site would do with the next batch of a call.
@@ -153,7 +164,7 @@ class Berth:
         overdue_s = self._overdue_s(round_trip_s, now)
         answer_s = scoring.wait_s(in_flight, self.workers, max(self._batch_s.value(now), overdue_s))
         answer_s += round_trip_s + figures.move_s(size * events, now) + events * event_s
-        if self.endpoint is None:
+        if self.is_fresh or self.endpoint is None:
             answer_s += self._opening_s(now)
         return Option(
             answer_s,
@@ -175,8 +186,13 @@ class Berth:
 
     def _opening_s(self, now: float) -> float:
         """What is left of the start of the endpoint, or all of it."""
-        age_s = 0.0 if self.opening is None else now - self.opening_since
-        return scoring.opening_s(self.figures.cold_start_s.value(now), age_s)
+        cold_start_s = self.figures.cold_start_s.value(now)
+        if self.endpoint is None:
+            return scoring.opening_s(cold_start_s, now - self.opening_since if self.opening else 0.0)
+        oldest = next(iter(self.flights), None)
+        if oldest is None:
+            return max(0.0, cold_start_s - self.opened_in_s)
+        return scoring.opening_s(cold_start_s, self.opened_in_s + now - oldest.sent_at)
 
 
 class Line:

@@ -265,7 +265,6 @@ class Router:
             work.attempts += 1
         moved = 0 if berth.figures.is_near else sum(work.size_with_file for work in batch)
         flight = Flight(berth, endpoint, batch, now, in_flight < endpoint.workers, berth.is_fresh, moved)
-        berth.is_fresh = False
         berth.flights[flight] = None
         endpoint.submit(payload, functools.partial(self._answered, lane, flight))
         self._on_sent(lane.environment.digest, batch)
