@@ -18,6 +18,7 @@ from home_run.errors import HomeRunError
 from hub_registry import __version__, openapi, problems
 from hub_registry.accounts import routes as accounts
 from hub_registry.audit import routes as audit
+from hub_registry.depot import routes as depot
 from hub_registry.endpoints import routes as endpoints
 from hub_registry.errors import RegistryError
 from hub_registry.fabrics.head_start import HeadStart
@@ -44,6 +45,7 @@ ROUTERS = (
     publications.router,
     search.router,
     endpoints.router,
+    depot.router,
     clients.router,
     accounts.router,
     audit.router,
@@ -111,7 +113,7 @@ def _route(router: APIRouter, endpoint: Callable[..., object]) -> BaseRoute:
 def _body_limit(settings: Settings, path: str) -> int:
     if path.startswith(f"{PREFIX}/uploads"):
         return settings.max_upload_bytes
-    if path.endswith(("/run", "/batch")):
+    if path.endswith(("/run", "/batch")) or path.startswith(f"{PREFIX}/depot/results/"):
         return settings.max_body_bytes
     return settings.max_json_bytes
 

@@ -29,9 +29,13 @@ from hub_registry.settings import Settings
 from hub_registry.tasks.runtime import TaskRuntime
 
 if TYPE_CHECKING:
+    from hub_registry.broker.secret import HubSecret
+    from hub_registry.depot.service import Depot
     from hub_registry.endpoints.service import EndpointsService
+    from hub_registry.fabrics.interface import Fabric
     from hub_registry.federation import Federation
     from hub_registry.identity.service import Identities
+    from hub_registry.tasks.spool import Spool
 
 logger = structlog.get_logger(__name__)
 
@@ -74,6 +78,8 @@ class Hub:
 
         #: Endpoints of sites, the gateway and its clients; None without the fabric broker.
         self.federation = self._federation()
+        #: What workers at the sites fetch from here; None where all workers are on this machine.
+        self.depot: Depot | None = None
 
         self.task_runtime = TaskRuntime(
             settings,
@@ -83,6 +89,9 @@ class Hub:
             self.environments.runtime_path,
             self.hubs,
             ahead,
+            self._far_fabrics,
+            self.endpoints,
+            self.accounts.find_account,
         )
 
         #: Started in this order, stopped in the opposite one.
@@ -124,7 +133,6 @@ class Hub:
         if "broker" not in self.settings.fabric_names:
             return None
         # Imported here: a hub with workers of its own starts without it.
-        from hub_registry.broker.secret import HubSecret
         from hub_registry.federation import Federation
 
         return Federation(
@@ -134,8 +142,22 @@ class Hub:
             self.audit,
             self.access_log,
             self.hubs,
-            HubSecret(self.settings.secret_file),
+            self._secret(),
         )
+
+    def _far_fabrics(self, spool: Spool) -> list[Fabric]:
+        if self.settings.fabric_names == {"local"}:
+            return []
+        from hub_registry.fabrics.far import make_depot, make_far_fabrics
+
+        secret = self._secret()
+        self.depot = make_depot(self.settings, self.database, self.storage, spool, secret, lambda: self.url)
+        return make_far_fabrics(self.settings, self.depot, secret, self.federation)
+
+    def _secret(self) -> HubSecret:
+        from hub_registry.broker.secret import HubSecret
+
+        return HubSecret(self.settings.secret_file)
 
     def set_urls(self, url: str, gateway_url: str | None) -> None:
         """Say where the hub's API and its gateway are reached, before `start`."""

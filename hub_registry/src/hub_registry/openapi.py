@@ -19,6 +19,7 @@ TAGS = [
     {"name": "servables", "description": "The catalogue: documents, versions and files of servables."},
     {"name": "search", "description": "Finding servables."},
     {"name": "tasks", "description": "Running servables, and what became of each run."},
+    {"name": "depot", "description": "What workers at the sites fetch and send, by signed links."},
     {"name": "endpoints", "description": "Endpoints of sites: how they are, and whose calls they serve."},
 ]
 

@@ -77,6 +77,9 @@ class AccountsStore(Protocol):
     def find_user(self, name: str) -> User | None:
         """The user of that name."""
 
+    def find_user_by_id(self, user_id: str) -> User | None:
+        """The user of that id."""
+
     def list_users(self, *, after: str | None, limit: int) -> list[User]:
         """By name, beginning after the name `after`."""
 

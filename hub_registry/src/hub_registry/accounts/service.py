@@ -193,6 +193,11 @@ class Accounts:
             return user
         raise NotFoundError(f"There is no user {name!r}.", remedy="GET /api/v1/users lists the users.")
 
+    def find_account(self, user_id: str) -> Principal | None:
+        """Whom an id stands for; blocks."""
+        user = self._store.find_user_by_id(user_id)
+        return Principal(user.id, user.name, user.role) if user is not None else None
+
     def list_users(self, *, by: Principal, after: str | None = None, limit: int = 100) -> list[User]:
         """A page of users by name."""
         self.require_admin(by, "list users")

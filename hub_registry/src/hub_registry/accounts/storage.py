@@ -48,6 +48,12 @@ class SqlAccountsStore:
             row = connection.execute(select(users).where(users.c.name == name)).mappings().first()
         return User(**row) if row else None
 
+    def find_user_by_id(self, user_id: str) -> User | None:
+        """The user of that id."""
+        with self._database.read() as connection:
+            row = connection.execute(select(users).where(users.c.id == user_id)).mappings().first()
+        return User(**row) if row else None
+
     def list_users(self, *, after: str | None, limit: int) -> list[User]:
         """By name, beginning after the name `after`."""
         query = select(users).order_by(users.c.name).limit(limit)

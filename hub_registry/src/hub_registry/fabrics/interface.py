@@ -43,8 +43,11 @@ class Endpoint(Protocol):
         How many more may wait close to the workers.
     """
 
-    workers: int
-    prefetch: int
+    @property
+    def workers(self) -> int: ...
+
+    @property
+    def prefetch(self) -> int: ...
 
     def submit(self, payload: bytes, done: BatchDone) -> None:
         """Send a batch. Never blocks; `done` is called exactly once, also when the endpoint is lost."""
@@ -66,9 +69,14 @@ class Site(Protocol):
         Name of the fabric that reaches it.
     """
 
-    id: str
-    name: str
-    fabric: str
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fabric(self) -> str: ...
 
     def refusal(self, environment: WorkerEnvironment) -> str | None:
         """Why it cannot run an environment (another version of Python for instance); None where it can."""

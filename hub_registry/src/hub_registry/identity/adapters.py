@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from authlib.oauth2.rfc6749 import ClientMixin, TokenMixin  # type: ignore[import-untyped]
+from authlib.oauth2.rfc6749 import ClientMixin, TokenMixin
 
 from hub_registry.identity import scopes as known
 from hub_registry.identity.clients import redirects_to

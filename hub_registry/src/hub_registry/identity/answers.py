@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from authlib.oauth2 import OAuth2Error  # type: ignore[import-untyped]
+from authlib.oauth2 import OAuth2Error
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response

@@ -10,13 +10,13 @@ import hmac
 import re
 from typing import TYPE_CHECKING, Any
 
-from authlib.oauth2.rfc6749 import grants  # type: ignore[import-untyped]
-from authlib.oauth2.rfc6749.errors import (  # type: ignore[import-untyped]
+from authlib.oauth2.rfc6749 import grants
+from authlib.oauth2.rfc6749.errors import (
     InvalidGrantError,
     InvalidRequestError,
     InvalidScopeError,
 )
-from authlib.oauth2.rfc7636 import (  # type: ignore[import-untyped]
+from authlib.oauth2.rfc7636 import (
     CodeChallenge,
     create_s256_code_challenge,
 )

@@ -43,7 +43,7 @@ class TaskRuntime:
     ahead
         An engine that is under way already.
     far
-        Fabrics beside the local one; started and closed here.
+        Makes the fabrics beside the local one, which are started and closed here.
     endpoints
         Those that are registered, with the fabric broker.
     find_account
@@ -63,7 +63,7 @@ class TaskRuntime:
         runtime_path: Callable[[], Path],
         hubs: Hubs,
         ahead: HeadStart | None = None,
-        far: Sequence[Fabric] = (),
+        far: Callable[[Spool], Sequence[Fabric]] = lambda _spool: (),
         endpoints: Directory | None = None,
         find_account: FindAccount | None = None,
     ) -> None:
@@ -86,7 +86,7 @@ class TaskRuntime:
             inline_bytes=settings.max_inline_bytes,
             max_bytes=settings.max_body_bytes,
         )
-        sites = Sites([*await self._near(), *self._far])
+        sites = Sites([*await self._near(), *self._far(self.spool)])
         await sites.start()
         self.calls.placements = Placements(sites, self._endpoints)
         self._ledger = SqlLedger(self._database, asyncio.get_running_loop(), self._hubs)
