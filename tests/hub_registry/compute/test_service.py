@@ -26,7 +26,6 @@ from hub_registry.compute.interface import (
     UnknownTaskError,
 )
 from hub_registry.compute.requests import MAX_TASKS
-from hub_registry.endpoints.interface import FunctionNotAllowedError
 from hub_registry.endpoints.starts import user_endpoint_id
 from hub_registry.errors import NotFoundError, TooLargeError
 from rabbitmq import RabbitServer
@@ -195,15 +194,10 @@ async def test_too_large_a_result_fails_with_the_sizes(stacks: Stacks, exits: As
 async def test_what_may_not_be_submitted_is_refused_and_nothing_is_accepted(stack: Stack) -> None:
     ada, eve = stack.caller(), stack.caller("eve")
     site, function_id = stack.endpoint(ada), stack.function(ada)
-    other = stack.function(ada)
     with pytest.raises(NotFoundError, match="no function"):
         await stack.submit(ada, site, str(uuid.uuid4()))
     with pytest.raises(NotFoundError, match="no function"):
         await stack.submit(eve, stack.endpoint(eve), function_id)
-    limited = stack.endpoint(ada, allowed_functions=frozenset({function_id}))
-    with pytest.raises(FunctionNotAllowedError, match=other):
-        await stack.submit(ada, limited, other)
-    await stack.submit(ada, limited, function_id)
     with pytest.raises(TooLargeError, match=str(MAX_TASKS)):
         await stack.submit(ada, site, function_id, count=MAX_TASKS + 1)
     group_id = (await stack.submit(ada, site, function_id)).group_id

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import AfterValidator, AliasChoices, Field
 
-from hub_registry.endpoints.interface import EndpointRecord, FunctionNotAllowedError
 from hub_registry.errors import TooLargeError
 from hub_registry.functions.bodies import GatewayBody, Text
 
@@ -90,15 +88,4 @@ def check_sizes(submission: Submission, max_payload_bytes: int) -> None:
                 f"The arguments of a task of function {function_id} have {largest} bytes; this hub takes up "
                 f"to {max_payload_bytes}.",
                 remedy="Put large data where the endpoint can read it, and pass its path.",
-            )
-
-
-def check_permitted(function_ids: Iterable[str], endpoint: EndpointRecord) -> None:
-    """Raise FunctionNotAllowedError where a site allows certain functions only, and not one of these."""
-    allowed = endpoint.allowed_functions
-    for function_id in sorted(function_ids):
-        if allowed is not None and function_id not in allowed:
-            raise FunctionNotAllowedError(
-                f"Function {function_id} not permitted on endpoint {endpoint.id}.",
-                remedy=f"Whoever administers the endpoint {endpoint.name!r} can allow it.",
             )

@@ -26,7 +26,7 @@ from hub_registry.compute.interface import (
     StoredTask,
     UnknownTaskError,
 )
-from hub_registry.compute.requests import Submission, check_permitted, check_sizes
+from hub_registry.compute.requests import Submission, check_sizes
 from hub_registry.compute.results import Limits, Results
 from hub_registry.endpoints.interface import EndpointRecord, Endpoints, UserEndpointEvent
 from hub_registry.endpoints.starts import user_endpoint_id
@@ -132,14 +132,14 @@ class ComputeTasks:
         Parameters
         ----------
         endpoint
-            One that the caller may send tasks to.
+            One that the caller may send tasks of these functions to.
 
         Raises
         ------
         TooLargeError
             Too many tasks, or too large ones.
         NotFoundError, ForbiddenError
-            A function or the group is not the caller's, or the site does not allow the function.
+            A function or the group is not the caller's.
         UnavailableError, StorageFullError
             They could not be written; none was accepted.
         """
@@ -147,7 +147,6 @@ class ComputeTasks:
         function_ids = [str(function_id) for function_id in submission.tasks]
         for function_id in function_ids:
             await asyncio.to_thread(self._functions.get_to_run, caller, function_id)
-        check_permitted(function_ids, endpoint)
         group_id = str(submission.task_group_id) if submission.task_group_id else None
         group = await self._groups.claim(caller, group_id, has_queue=submission.create_queue)
         batch = self._batch(caller, endpoint, submission)

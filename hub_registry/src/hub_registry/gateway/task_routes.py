@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Annotated, Any
 from uuid import UUID
@@ -11,8 +12,10 @@ from fastapi import APIRouter, Body
 from hub_registry.compute.interface import StoredTask, TaskState
 from hub_registry.compute.requests import Submission
 from hub_registry.compute.service import Submitted
+from hub_registry.endpoints.interface import EndpointRecord
 from hub_registry.gateway import bodies
-from hub_registry.gateway.dependencies import CallerDep, HubDep
+from hub_registry.gateway.dependencies import CallerDep, GatewayHub, HubDep
+from hub_registry.identity.interface import Caller
 
 router = APIRouter(tags=["tasks"])
 
@@ -33,7 +36,7 @@ async def submit_v3(
 
     When this answers, the tasks are in the hub's database and will be run, or fail with a reason.
     """
-    endpoint = await hub.endpoints.load_to_submit(caller, str(endpoint_uuid))
+    endpoint = await _endpoint(caller, hub, endpoint_uuid, submission.tasks)
     submitted = await hub.compute.submit(caller, endpoint, submission)
     return bodies.SubmittedV3(
         request_id=UUID(submitted.request_id),
@@ -51,7 +54,9 @@ async def submit_v2(
     by_endpoint: dict[UUID, dict[UUID, list[str]]] = {}
     for function_id, endpoint_id, arguments in request.tasks:
         by_endpoint.setdefault(endpoint_id, {}).setdefault(function_id, []).append(arguments)
-    endpoints = [await hub.endpoints.load_to_submit(caller, str(endpoint_id)) for endpoint_id in by_endpoint]
+    endpoints = [
+        await _endpoint(caller, hub, endpoint_id, tasks) for endpoint_id, tasks in by_endpoint.items()
+    ]
     group_id = request.task_group_id
     submitted: dict[str, Submitted] = {}
     for endpoint, tasks in zip(endpoints, by_endpoint.values(), strict=True):
@@ -107,6 +112,16 @@ async def get_result_url(caller: CallerDep, hub: HubDep) -> bodies.ResultUrl:
     """Credentials with which the caller can consume the caller's own results."""
     prefix, url = await hub.compute.result_url(caller)
     return bodies.ResultUrl(queue_prefix=prefix, connection_url=url)
+
+
+async def _endpoint(
+    caller: Caller, hub: GatewayHub, endpoint_id: UUID, function_ids: Iterable[UUID]
+) -> EndpointRecord:
+    """An endpoint that runs these functions for the caller."""
+    endpoint = await hub.endpoints.load_to_submit(caller, str(endpoint_id))
+    for function_id in function_ids:
+        hub.endpoints.check_may_run(caller, endpoint, str(function_id))
+    return endpoint
 
 
 def _document(task: StoredTask) -> bodies.TaskDocument:
