@@ -145,6 +145,12 @@ class Berth:
         elif flight.at_once and not flight.opens:
             figures.learn_transit(transit_s, flight.moved + size, now)
 
+    def is_quick(self, now: float) -> bool:
+        """Whether a worker will be free in a moment, although all are busy."""
+        oldest = next(iter(self.flights), None)
+        late = oldest is not None and now - oldest.sent_at > scoring.NEAR_S
+        return not late and self._batch_s.last <= scoring.NEAR_S
+
     def option(self, call: Call, size: int, waiting: int, now: float) -> Option:
         """What this site would do with the next batch of a call.
 
@@ -204,6 +210,8 @@ class Line:
     ----------
     berths
         Those of its sites that can be reached and do not refuse the environment.
+    near
+        That of this machine among them.
     refusals
         Why the others are not among them, by site id.
     is_offline
@@ -217,11 +225,22 @@ class Line:
     def __init__(self, placement: tuple[str, ...]) -> None:
         self.placement = placement
         self.berths: list[Berth] = []
+        self.near: Berth | None = None
         self.refusals: dict[str, str] = {}
         self.is_offline = False
         self.stranded_at: float | None = None
         self.is_held = False
         self.queues: OrderedDict[CallKey, deque[Work]] = OrderedDict()
+
+    def find_certain(self, call: Call, waiting: int, now: float) -> Berth | None:
+        """This machine, where it is open and answers so many waiting events before any other site could."""
+        near = self.near
+        if near is None or near.endpoint is None:
+            return None
+        event_s = near.run_times.find(call)
+        if event_s is None or waiting * event_s > scoring.NEAR_S * near.workers:
+            return None
+        return near if len(near.flights) < near.workers or near.is_quick(now) else None
 
 
 class Lane:

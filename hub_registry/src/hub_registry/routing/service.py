@@ -179,6 +179,7 @@ class Router:
         line.berths.clear()
         line.refusals.clear()
         line.is_offline = False
+        line.near = None
         for site_id in line.placement:
             site = self._sites.find(site_id)
             if site is None:
@@ -187,7 +188,9 @@ class Router:
             elif reason := site.refusal(lane.environment):
                 line.refusals[site.name] = reason
             else:
-                line.berths.append(self._berth(lane, site))
+                berth = self._berth(lane, site)
+                line.berths.append(berth)
+                line.near = berth if berth.figures.is_near else line.near
         if line.berths:
             line.stranded_at = None
         elif line.stranded_at is None:
@@ -281,6 +284,9 @@ class Router:
                 self._opener.open(lane, berth)
             return None, False
         now = self._clock()
+        certain = line.find_certain(queue[0].call, lane.waiting, now)
+        if certain is not None:
+            return (certain if len(certain.flights) < certain.credit else None), True
         usable = [berth for berth in berths if berth.avoid_until <= now] or berths
         usable = [berth for berth in usable if not berth.is_closed or self._opener.has_room(berth)]
         work = queue[0]
