@@ -1,13 +1,11 @@
-"""What every fabric promises, on real workers.
+"""What every fabric promises, on real workers: of this machine, and of an unmodified endpoint.
 
-A fabric is added to `FABRICS`; nothing else changes here.
+A fabric is added to `BENCHES`; nothing else changes here.
 """
 
 import asyncio
 import os
-import signal
 import sys
-import textwrap
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,91 +15,115 @@ from typing import Any
 import msgpack
 import psutil
 import pytest
+import pytest_asyncio
 
-import home_run
+sys.path.insert(0, str(Path(__file__).parents[1] / "hub_registry" / "fabrics"))
+
+from benches import Bench, BrokerBench, GlobusBench, LocalBench
+from remote_sites import RemoteSites, until
+
 from home_run import codec
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, WorkerLostError
 from hub_registry.fabrics.interface import Endpoint, Fabric, WorkerEnvironment
-from hub_registry.fabrics.local import LocalFabric
-from hub_registry.settings import Settings
+from hub_registry.routing.interface import Call, Outcome, Work
+from hub_registry.routing.service import Router
+from hub_registry.routing.sites import Sites
 
-MODULE = """
-    import os
-    import time
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    # Workers may have another patch release of Python than the tests, of which the SDK warns.
+    pytest.mark.filterwarnings("ignore:\\s*Environment differences:UserWarning"),
+    # The SDK leaves the sockets of its AMQP loops to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+]
 
-    def work(x):
-        if x == "raise":
-            raise ValueError("no such thing")
-        if x == "die":
-            os._exit(9)
-        if isinstance(x, str) and x.startswith("sleep"):
-            time.sleep(float(x[5:]))
-        return x
-"""
-DOCUMENT = {
-    "datacite": {},
-    "dlhub": {"name": "work", "version": "1", "files": {"other": ["work.py"]}},
-    "servable": {
-        "shim": "python.PythonStaticMethodServable",
-        "methods": {
-            "run": {
-                "input": {"type": "any"},
-                "output": {"type": "any"},
-                "parameters": {},
-                "method_details": {"module": "work", "method_name": "work", "autobatch": False},
-            }
-        },
-    },
-}
+Remote = Callable[[], Awaitable[RemoteSites]]
 
 
-def local(directory: Path) -> Fabric:
-    settings = Settings.load(data_dir=directory, workers=2, prefetch=1)
-    return LocalFabric(settings, Path(home_run.__file__).parent.parent)
+async def local(directory: Path, remote: Remote) -> Bench:
+    return LocalBench(directory)
 
 
-FABRICS: dict[str, Callable[[Path], Fabric]] = {"local": local}
+async def broker(directory: Path, remote: Remote) -> Bench:
+    return BrokerBench(await remote())
 
 
-class Site:
-    """One endpoint of a fabric, with a servable on it."""
+async def globus(directory: Path, remote: Remote) -> Bench:
+    return GlobusBench(await remote())
 
-    def __init__(self, directory: Path, fabric: Fabric) -> None:
-        import json
 
-        self.directory = directory / "servable"
-        self.directory.mkdir()
-        (self.directory / "work.py").write_text(textwrap.dedent(MODULE))
-        (self.directory / "dlhub.json").write_text(json.dumps(DOCUMENT))
-        self.out = directory / "out"
-        self.out.mkdir()
-        self.fabric = fabric
-        self.lost: asyncio.Queue[Exception] = asyncio.Queue()
-        self.endpoint: Endpoint
+BENCHES = [
+    local,
+    pytest.param(broker, marks=[pytest.mark.service("rabbitmq"), pytest.mark.service("package-index")]),
+    pytest.param(globus, marks=[pytest.mark.service("rabbitmq"), pytest.mark.service("package-index")]),
+]
 
-    async def open(self) -> "Site":
-        environment = WorkerEnvironment("e" * 64, Path(sys.executable))
-        self.endpoint = await self.fabric.open(environment, self.lost.put_nowait)
-        return self
 
-    def send(self, *inputs: Any) -> Awaitable[bytes]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def remote(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Remote]:
+    """Starts the one site that several fabrics reach, when it is asked for first."""
+    started: list[RemoteSites] = []
+
+    async def get() -> RemoteSites:
+        if not started:
+            directory = tmp_path_factory.mktemp("remote")
+            started.append(RemoteSites(directory, request.getfixturevalue("rabbit")))
+            await started[0].start()
+        return started[0]
+
+    yield get
+    for sites in started:
+        await sites.close()
+
+
+@pytest_asyncio.fixture(params=BENCHES, scope="module", loop_scope="module")
+async def bench(
+    request: pytest.FixtureRequest, remote: Remote, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Bench]:
+    bench: Bench = await request.param(tmp_path_factory.mktemp("bench"), remote)
+    await bench.start()
+    yield bench
+    await bench.close()
+
+
+class Opened:
+    """One endpoint, open for the bench's servable."""
+
+    def __init__(self, bench: Bench, endpoint: Endpoint) -> None:
+        self.bench = bench
+        self.endpoint = endpoint
+        self.lost: list[Exception] = []
+
+    @classmethod
+    async def at(cls, bench: Bench, fabric: Fabric | None = None) -> "Opened":
+        (site,) = (fabric or bench.fabric).sites()
+        assert site.refusal(bench.environment) is None
+        lost: list[Exception] = []
+        opened = cls(bench, await site.open(bench.environment, lost.append))
+        opened.lost = lost
+        return opened
+
+    def send(self, *inputs: Any, ids: list[str] | None = None) -> asyncio.Future[bytes]:
         """Send one batch; its answer."""
         request = {
             "v": 1,
-            "servable": {"path": str(self.directory), "digest": "d" * 64},
+            "servable": {"path": str(self.bench.directory), "digest": self.bench.digest},
             "method": "run",
             "allow_pickle": False,
             "stack": None,
             "inline_bytes": 1024,
-            "out_dir": str(self.out),
+            "out_dir": str(self.bench.out_dir),
+            "budget_s": None,
             "events": [
                 {
-                    "id": str(uuid.uuid4()),
+                    "id": ids[number] if ids else str(uuid.uuid4()),
                     "data": codec.encode({"inputs": each, "parameters": None, "debug": False}),
                     "path": None,
                     "json": False,
                 }
-                for each in inputs
+                for number, each in enumerate(inputs)
             ],
         }
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -114,90 +136,185 @@ class Site:
                 answer.set_result(result)
 
         self.endpoint.submit(msgpack.packb(request), done)
-        return asyncio.wait_for(answer, 90)
+        return answer
 
     async def values(self, *inputs: Any) -> list[Any]:
         """The values that a batch comes back with; the error of an event that failed."""
-        results = msgpack.unpackb(await self.send(*inputs))["results"]
-        return [
-            codec.decode(result["data"] or Path(result["path"]).read_bytes())[0][0]
-            if result["ok"]
-            else result["error"]
-            for result in results
-        ]
+        return read(await soon(self.send(*inputs)))
 
 
-@pytest.fixture(params=FABRICS)
-async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
-    fabric = FABRICS[request.param](tmp_path)
-    yield await Site(tmp_path, fabric).open()
-    await fabric.close()
+async def soon(answer: asyncio.Future[bytes]) -> bytes:
+    return await asyncio.wait_for(answer, 120)
 
 
-async def test_answers_come_back_in_the_order_of_the_events(site: Site) -> None:
-    assert await site.values(1, "two", [3.0]) == [1, "two", [3.0]]
+def read(answer: bytes) -> list[Any]:
+    return [
+        codec.decode(result["data"] or Path(result["path"]).read_bytes())[0][0]
+        if result["ok"]
+        else result["error"]
+        for result in msgpack.unpackb(answer)["results"]
+    ]
 
 
-async def test_an_event_that_fails_does_not_touch_its_neighbours(site: Site) -> None:
-    before, failed, after = await site.values("before", "raise", "after")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def opened(bench: Bench) -> AsyncIterator[Opened]:
+    opened = await Opened.at(bench)
+    yield opened
+    await opened.endpoint.close()
+
+
+async def test_answers_come_back_in_the_order_of_the_events(opened: Opened) -> None:
+    assert await opened.values(1, "two", [3.0]) == [1, "two", [3.0]]
+
+
+async def test_an_event_that_fails_does_not_touch_its_neighbours(opened: Opened) -> None:
+    before, failed, after = await opened.values("before", "raise", "after")
     assert (before, after) == ("before", "after")
     assert (failed["type"], failed["message"]) == ("ValueError", "no such thing")
 
 
-async def test_a_large_payload_arrives_unchanged(site: Site) -> None:
+async def test_a_large_payload_arrives_unchanged(opened: Opened) -> None:
     large = os.urandom(8 * 1024**2)
-    assert await site.values(large) == [large]
+    assert await opened.values(large) == [large]
 
 
-async def test_batches_run_side_by_side(site: Site) -> None:
-    await asyncio.gather(site.send(0), site.send(0))
-    answers = await asyncio.gather(site.send("sleep 0.5"), site.send("sleep 0.5"))
+async def test_batches_run_side_by_side(opened: Opened) -> None:
+    await soon(opened.send(0))
+    await until(lambda: opened.endpoint.workers >= 2, "the workers are not all there")
+    answers = await asyncio.gather(*(soon(opened.send(f"sleep {1 + n / 10}")) for n in range(2)))
     spans = [(message["t0"], message["t1"], message["pid"]) for message in map(msgpack.unpackb, answers)]
     assert max(begin for begin, _, _ in spans) < min(end for _, end, _ in spans)
     assert len({pid for _, _, pid in spans}) == 2
 
 
-async def test_a_worker_that_dies_is_told_and_replaced(site: Site) -> None:
+async def test_moments_of_a_batch_lie_between_sending_and_answer(opened: Opened) -> None:
+    began = time.time()
+    message = msgpack.unpackb(await soon(opened.send(1)))
+    assert began <= message["t0"] <= message["t1"] <= time.time()
+
+
+async def test_a_worker_that_dies_is_told_and_replaced(opened: Opened) -> None:
     with pytest.raises(WorkerLostError):
-        await site.send("die")
-    assert await site.values("alive") == ["alive"]
+        await soon(opened.send("die"))
+    assert await opened.values("alive") == ["alive"]
+    assert opened.lost == []
 
 
-async def test_a_lost_endpoint_answers_its_batches_and_says_so_first(site: Site) -> None:
-    assert await site.values(1) == [1]
-    running = asyncio.ensure_future(site.send("sleep 60"))
+async def test_closing_answers_what_runs(bench: Bench) -> None:
+    opened = await Opened.at(bench)
+    assert await opened.values(1) == [1]
+    running = opened.send("sleep 3")
     await asyncio.sleep(0)
-    endpoint: Any = site.endpoint
-    os.kill(endpoint._engine.process_ids()[-1], signal.SIGKILL)
+    await opened.endpoint.close()
+    await opened.endpoint.close()
     with pytest.raises(EndpointLostError):
         await running
-    assert isinstance(site.lost.get_nowait(), EndpointLostError)
+    assert opened.lost == [], "closing is not losing"
+    with pytest.raises(EndpointLostError):
+        await soon(opened.send("too late"))
 
 
-async def test_closing_answers_what_runs_and_leaves_no_process(site: Site) -> None:
-    assert await site.values(1) == [1]
-    running = asyncio.ensure_future(site.send("sleep 60"))
+async def test_a_queued_event_that_is_cancelled_never_runs(bench: Bench, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)  # the site's workers are another user's
+    for directory in [*tmp_path.parents][:3]:
+        directory.chmod(0o755)
+    fabric = await bench.new_fabric()
+    ended: dict[str, Outcome] = {}
+    router = Router(
+        Sites([fabric]),
+        out_dir=str(bench.out_dir),
+        inline_bytes=1024,
+        idle_s=60,
+        max_endpoints=1,
+        on_sent=lambda environment, works: None,
+    )
+    (site,) = fabric.sites()
+    call = Call(bench.digest, "run", bench.directory, bench.environment, None, False, (site.id,))
+
+    def done(work: Work, outcome: Outcome) -> None:
+        ended[work.id] = outcome
+
+    def submit(inputs: str) -> Work:
+        data = codec.encode({"inputs": inputs, "parameters": None, "debug": False})
+        work = Work(str(uuid.uuid4()), call, data, None, False, done)
+        router.submit(work)
+        return work
+
+    try:
+        # More than any of these endpoints has credit for, so that the last one waits at the hub.
+        kept = [submit(f"note {tmp_path / f'kept-{number}'}") for number in range(40)]
+        cancelled = submit(f"note {tmp_path / 'cancelled'}")
+        cancelled.cancelled = True
+        await until(lambda: len(ended) == len(kept), "not everything has ended")
+    finally:
+        await router.stop()
+    assert {outcome.ok for outcome in ended.values()} == {True}
+    assert len(list(tmp_path.glob("kept-*"))) == len(kept)
+    assert not (tmp_path / "cancelled").exists()
+
+
+async def test_after_a_restart_of_the_hub_a_batch_is_run_again_and_the_old_answer_ignored(
+    bench: Bench, opened: Opened
+) -> None:
+    before = await bench.new_fabric()
+    ids = [str(uuid.uuid4())]
+    forgotten = (await Opened.at(bench, before)).send("sleep 2", ids=ids)
+    await asyncio.sleep(0.5)
+    await bench.forget(before)
+    with pytest.raises(EndpointLostError):
+        await forgotten
+    assert read(await soon(opened.send("sleep 2", ids=ids))) == ["sleep 2"]
+    # The old answer is there by now as well: it has come before these.
+    assert await opened.values("goes on") == ["goes on"]
+    assert opened.lost == []
+
+
+async def test_a_lost_endpoint_answers_its_batches_and_says_so_first(bench: Bench) -> None:
+    opened = await Opened.at(bench)
+    assert await opened.values(1) == [1]
+    running = opened.send("sleep 60")
+    running.add_done_callback(lambda _: lost_before.extend(opened.lost))
+    lost_before: list[Exception] = []
+    await asyncio.sleep(1)
+    await bench.lose(opened.endpoint)
+    with pytest.raises(EndpointLostError):
+        await soon(running)
     await asyncio.sleep(0)
-    endpoint: Any = site.endpoint
+    assert [type(error) for error in lost_before] == [EndpointLostError]
+    await bench.heal()
+    again = await Opened.at(bench)
+    assert await again.values("goes on") == ["goes on"]
+    await again.endpoint.close()
+
+
+# -- what only the workers of this machine promise -------------------------------------------------------
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def local_bench(tmp_path: Path) -> AsyncIterator[LocalBench]:
+    bench = LocalBench(tmp_path)
+    await bench.start()
+    yield bench
+    await bench.close()
+
+
+async def test_closing_leaves_no_process_of_this_machine(local_bench: LocalBench) -> None:
+    opened = await Opened.at(local_bench)
+    assert await opened.values(1) == [1]
+    running = opened.send("sleep 60")
+    await asyncio.sleep(0)
+    endpoint: Any = opened.endpoint
     family = [psutil.Process(pid) for pid in endpoint._engine.process_ids()]
     family += [child for process in family for child in process.children(recursive=True)]
-    await site.endpoint.close()
+    await opened.endpoint.close()
     with pytest.raises(EndpointLostError):
         await running
     _, alive = await asyncio.to_thread(psutil.wait_procs, family, timeout=10)
     assert alive == []
-    assert site.lost.empty(), "closing is not losing"
 
 
-@pytest.mark.parametrize("name", FABRICS)
-async def test_an_environment_that_is_not_there_is_told(name: str, tmp_path: Path) -> None:
-    fabric = FABRICS[name](tmp_path)
+async def test_an_environment_that_is_not_on_this_machine_is_told(
+    local_bench: LocalBench, tmp_path: Path
+) -> None:
     with pytest.raises(EndpointStartError, match="no interpreter"):
-        await fabric.open(WorkerEnvironment("e" * 64, tmp_path / "python"), lambda error: None)
-    await fabric.close()
-
-
-async def test_moments_of_a_batch_lie_between_sending_and_answer(site: Site) -> None:
-    began = time.time()
-    message = msgpack.unpackb(await site.send(1))
-    assert began <= message["t0"] <= message["t1"] <= time.time()
+        await local_bench.site().open(WorkerEnvironment("e" * 64, tmp_path / "python"), print)

@@ -8,6 +8,8 @@ run again by the hub that takes its tasks over, and what is then answered to the
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -33,6 +35,10 @@ PURPOSE = "fabric"
 PREFETCH = 4
 #: Seconds between two looks whether a user endpoint runs, for the case that no event comes.
 LOOK_S = 5.0
+#: A user endpoint that was killed leaves its PID file, and for three heartbeats none is started beside it.
+#: For so long, in seconds, that is not taken for a failure.
+STILL_THERE_S = 180.0
+_STILL_THERE = re.compile(r"Another instance of this endpoint is running")
 #: Answers up to this size, in bytes, are read on the event loop.
 SMALL_BYTES = 64 * 1024
 
@@ -54,6 +60,8 @@ class BrokerFabric:
         Inputs of a batch up to this size travel in its message.
     prefetch
         Batches for each worker that wait at an endpoint.
+    clock
+        Seconds, never set back.
     """
 
     name = "broker"
@@ -67,6 +75,7 @@ class BrokerFabric:
         identity: Identity,
         message_bytes: int,
         prefetch: int = PREFETCH,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.broker = broker
         self.endpoints = endpoints
@@ -74,6 +83,7 @@ class BrokerFabric:
         self.identity = identity
         self.wire = wire.Wire(depot, message_bytes=message_bytes)
         self.prefetch = prefetch
+        self._clock = clock
         self.opened: set[BrokerEndpoint] = set()
         self._sites: dict[str, BrokerSite] = {}
         self._watchers: list[Callable[[], None]] = []
@@ -144,21 +154,38 @@ class BrokerFabric:
         RegistryError
             It cannot be asked for.
         """
+        deadline = self._clock() + STILL_THERE_S
         while True:
             user_endpoint = await site.user_endpoint()
             if user_endpoint.state != "offline":
                 return user_endpoint
-            event: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            waiting = self._starting.setdefault(user_endpoint.id, [])
-            waiting.append(event)
             try:
-                await asyncio.wait_for(event, LOOK_S)
-            except asyncio.TimeoutError:
-                continue
-            finally:
-                waiting.remove(event)
-                if not waiting:
-                    self._starting.pop(user_endpoint.id, None)
+                await self._next_event(user_endpoint.id, LOOK_S)
+            except EndpointStartError as error:
+                if not _STILL_THERE.search(error.message) or self._clock() > deadline:
+                    raise
+                log.info("user_endpoint_still_there", site=site.id)
+                await asyncio.sleep(LOOK_S)
+
+    async def _next_event(self, user_endpoint_id: str, timeout_s: float) -> None:
+        """Return when something has happened to a user endpoint, or nothing for so long.
+
+        Raises
+        ------
+        EndpointStartError
+            It could not be started.
+        """
+        event: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._starting.setdefault(user_endpoint_id, [])
+        waiting.append(event)
+        try:
+            await asyncio.wait_for(event, timeout_s)
+        except asyncio.TimeoutError:
+            return
+        finally:
+            waiting.remove(event)
+            if not waiting:
+                self._starting.pop(user_endpoint_id, None)
 
     def changed(self) -> None:
         """Tell whoever watches that sites have come or gone, or refuse something else than before."""

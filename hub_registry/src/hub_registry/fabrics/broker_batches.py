@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hub_registry.fabrics.errors import EndpointLostError
 from hub_registry.fabrics.interface import BatchDone
 from hub_registry.fabrics.wire import Sent
 
@@ -44,8 +46,12 @@ class Batches:
         self._waiting: dict[str, Waiting] = {}
         self.is_open = True
 
-    def add(self, batch_id: str, done: BatchDone) -> Waiting:
-        """Wait for a batch."""
+    def add(self, batch_id: str, done: BatchDone) -> Waiting | None:
+        """Wait for a batch; None where the endpoint has ended: then it is answered with that, later."""
+        if not self.is_open:
+            gone = EndpointLostError("The endpoint has ended.")
+            asyncio.get_running_loop().call_soon(done, gone)
+            return None
         waiting = self._waiting[batch_id] = Waiting(batch_id, done)
         return waiting
 

@@ -51,7 +51,8 @@ class BrokerEndpoint:
     def submit(self, payload: bytes, done: BatchDone) -> None:
         """See `Endpoint.submit`."""
         waiting = self.batches.add(str(uuid.uuid4()), done)
-        self._fabric.spawn(self._send(waiting, payload))
+        if waiting is not None:
+            self._fabric.spawn(self._send(waiting, payload))
 
     async def close(self) -> None:
         """See `Endpoint.close`; the site's processes end by themselves when they have nothing to do."""

@@ -69,7 +69,8 @@ class GlobusEndpoint:
     def submit(self, payload: bytes, done: BatchDone) -> None:
         """See `Endpoint.submit`."""
         waiting = self.batches.add(str(uuid.uuid4()), done)
-        self._fabric.spawn(self._send(waiting, payload))
+        if waiting is not None:
+            self._fabric.spawn(self._send(waiting, payload))
 
     async def close(self) -> None:
         """See `Endpoint.close`; what the service has taken it cannot be told to give up."""

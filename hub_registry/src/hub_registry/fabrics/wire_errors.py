@@ -126,7 +126,7 @@ def error_of_failure(failed: Mapping[str, Any]) -> FabricError:
 
 
 def _last_line(text: str) -> str:
-    lines = [line.strip(" +-") for line in text.splitlines() if line.strip(" +-")]
+    lines = [line.strip("\t +-") for line in text.splitlines() if line.strip("\t +-")]
     return _quoted(lines[-1]).rstrip(".") if lines else ""
 
 
