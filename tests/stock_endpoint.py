@@ -201,6 +201,8 @@ class StockEndpoint:
             "PATH": f"{installation.bin}:/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
             "CWD": str(self._home),
+            # What killed workers leave behind goes with the home.
+            "TMPDIR": str(self._home),
             "GLOBUS_COMPUTE_CLIENT_ID": client_id,
             "GLOBUS_COMPUTE_CLIENT_SECRET": client_secret,
             "GLOBUS_SDK_SERVICE_URL_AUTH": gateway_url,
