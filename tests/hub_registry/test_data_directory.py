@@ -50,6 +50,26 @@ def test_a_second_hub_is_refused_until_the_first_lets_go(tmp_path: Path) -> None
     open_data_directory(settings).release()
 
 
+def test_a_database_file_elsewhere_takes_one_hub(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'shared.sqlite'}"
+    lock = open_data_directory(Settings.load(data_dir=tmp_path / "a", database_url=url))
+    with pytest.raises(ConfigurationError, match=r"database whose lock is .*shared\.sqlite\.lock"):
+        open_data_directory(Settings.load(data_dir=tmp_path / "b", database_url=url))
+    lock.release()
+    open_data_directory(Settings.load(data_dir=tmp_path / "b", database_url=url)).release()
+    assert not (tmp_path / "shared.sqlite.lock").exists()
+    inside = Settings.load(data_dir=tmp_path / "c")
+    open_data_directory(inside).release()
+    assert list(inside.data_dir.iterdir()) == []
+
+
+def test_hubs_that_share_a_server_have_a_directory_each(tmp_path: Path) -> None:
+    url = "postgresql://nobody@127.0.0.1/none"
+    locks = [open_data_directory(Settings.load(data_dir=tmp_path / name, database_url=url)) for name in "ab"]
+    for lock in locks:
+        lock.release()
+
+
 def test_a_file_in_its_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):

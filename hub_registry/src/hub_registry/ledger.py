@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from hub_registry.errors import RegistryError, UnavailableError
+from hub_registry.errors import RegistryError, StorageFullError, UnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -235,7 +235,7 @@ class Writer(Generic[NewT, FinalT]):
                 [record for record, _ in writes.finishes],
                 writes.running,
             )
-        except RegistryError as error:
+        except (UnavailableError, StorageFullError) as error:
             self._not_written(writes, error)
             return
         except Exception as error:  # whatever it is, the thread has to go on
@@ -245,7 +245,8 @@ class Writer(Generic[NewT, FinalT]):
                 for half in halves:
                     self._write(half)
             else:
-                self._not_written(writes, UnavailableError(f"The ledger failed: {error}."))
+                told = error if isinstance(error, RegistryError) else _unforeseen(error)
+                self._not_written(writes, told)
             return
         recovered, self._failing_since = self._failing_since is not None, None
 
@@ -291,3 +292,10 @@ class Writer(Generic[NewT, FinalT]):
             self._loop.call_soon_threadsafe(confirm)
         except RuntimeError:  # the hub is gone; what was written is what counts
             log.debug("the ledger was written after the end of the hub")
+
+
+def _unforeseen(error: Exception) -> RegistryError:
+    return UnavailableError(
+        f"The ledger failed in a way it did not foresee: {error}.",
+        remedy="The operator finds more in the hub's log.",
+    )

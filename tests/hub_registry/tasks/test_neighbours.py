@@ -2,15 +2,19 @@
 
 import asyncio
 import uuid
+from pathlib import Path
 
 import pytest
-from bench import ADA, BOB, Bench, StartBench, submission
-from quick import silence, until
+from bench import ADA, BOB, Bench, StartBench, submission, url_of
+from quick import HEARTBEAT_S, LEASE_S, silence, until
 
+from hub_registry.database import Database
 from hub_registry.errors import ConflictError, NotFoundError, UnavailableError
+from hub_registry.hubs.service import Hubs
 from hub_registry.tasks import messages, neighbours
 from hub_registry.tasks.interface import StoredTask, TaskState
 from postgres import PostgresServer
+from proxy import Proxy
 
 pytestmark = pytest.mark.service("postgresql")
 
@@ -50,7 +54,12 @@ def wake_up(bench: Bench) -> None:
     hubs = bench.hubs
     assert hubs is not None
     hubs._pulse = Pulse(
-        bench.database.engine.url, hubs._beat, hubs._hear, hubs._connected, period_s=0.1, patience_s=5.0
+        bench.database.engine.url,
+        hubs._beat,
+        hubs._hear,
+        lambda: hubs._on_loop(hubs._connected),
+        period_s=0.1,
+        patience_s=5.0,
     )
     hubs._pulse.start()
 
@@ -88,6 +97,26 @@ async def test_many_results_at_once_are_not_missed(
     answers = asyncio.create_task((await a.fabric.endpoint()).answer_all())
     assert all(await asyncio.gather(*waiting))
     answers.cancel()
+
+
+async def test_what_was_not_heard_is_found_all_the_same(
+    start_bench: StartBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "LOOK_S", 0.05)
+    a, b = await pair(start_bench)
+    assert b.hubs is not None
+    b.hubs._listeners.pop(messages.TOPIC)
+    group = str(uuid.uuid4())
+    task = submission(group=group)
+    await a.tasks.submit([task])
+    waiting = asyncio.create_task(b.tasks.wait(task.id, ADA, 20))
+    stream = b.tasks.groups.results(group, after=0, idle_s=20)
+    reading = asyncio.create_task(anext(stream))
+    await until(lambda: task.id in b.tasks.awaited._entries and group in b.tasks.groups._subscribers)
+    await (await a.fabric.endpoint()).answer()
+    assert (await waiting) is not None
+    assert [found.id for found in await reading] == [task.id]
+    await stream.aclose()
 
 
 async def test_a_task_is_cancelled_through_any_hub(start_bench: StartBench) -> None:
@@ -381,3 +410,49 @@ async def test_who_waits_for_a_task_that_expires_is_told(start_bench: StartBench
     b.tasks.awaited.look_at(None)
     with pytest.raises(NotFoundError, match="expired"):
         await waiting
+
+
+async def test_a_hub_that_is_cut_off_from_the_database_and_back_again(
+    tmp_path: Path, postgresql: Database, start_bench: StartBench
+) -> None:
+    a = await start_bench("a")
+    port = postgresql.engine.url.port
+    assert port is not None
+    proxy = Proxy("127.0.0.1", port)
+    url = url_of(postgresql).replace(f":{port}/", f":{proxy.port}/")
+    (tmp_path / "cut").mkdir()
+    through = Database(url)
+    hubs = Hubs(through, tmp_path / "cut" / "hub.id", heartbeat_s=HEARTBEAT_S, lease_s=LEASE_S)
+    await hubs.start()
+    cut = Bench(tmp_path, url, hubs)
+    try:
+        await cut.start()
+        cut.fabric.workers = 1
+        tasks = [submission() for _ in range(20)]
+        ends = [cut.tasks.run(task) for task in tasks]
+        endpoint = await cut.fabric.endpoint()
+        await until(lambda: _count(a) == len(tasks), "all are in the ledger")
+        ran: list[str] = []
+        answering = asyncio.create_task(_answer_all(a, ran))
+        await asyncio.to_thread(proxy.cut)
+        await until(lambda: cut.tasks._paused, "it stops sending")
+        await endpoint.answer()
+        for task in tasks:
+            assert (await a.tasks.wait(task.id, ADA, 30)) is not None
+        await asyncio.to_thread(proxy.restore)
+        for end, task in zip(ends, tasks, strict=True):
+            assert (await asyncio.wait_for(end, 60)).result == task.data
+        await until(lambda: not cut.tasks._paused, "it is a hub again")
+        assert endpoint.batches == []
+        assert _count(a) == len(tasks)
+        answering.cancel()
+    finally:
+        await asyncio.to_thread(proxy.restore)
+        await cut.crash()
+        await hubs.stop()
+        through.close()
+        proxy.close()
+
+
+def _count(bench: Bench) -> int:
+    return len(bench.ledger.page(user_id=None, state=None, servable=None, before=2**62, limit=1000))

@@ -1,6 +1,7 @@
 """One final record per accepted task, whatever happens in between."""
 
 import asyncio
+import os
 import uuid
 from dataclasses import replace
 
@@ -269,6 +270,19 @@ async def test_expired_tasks_are_removed_with_their_files(bench: Bench) -> None:
     bench.tasks.remove_expired()
     assert bench.ledger.find(task.id) is None
     assert list(bench.spool.directory.iterdir()) == []
+
+
+async def test_files_that_no_task_knows_are_removed_in_time(bench: Bench) -> None:
+    task = submission()
+    await bench.tasks.submit([task])
+    directory = bench.spool.directory
+    mine, nobodys, new = directory / f"{task.id}.in", directory / f"{uuid.uuid4()}.out", directory / "x.in"
+    for path in (mine, nobodys, new):
+        path.touch()
+    for path in (mine, nobodys):
+        os.utime(path, (0, 0))
+    bench.tasks.remove_expired()
+    assert set(directory.iterdir()) == {mine, new}
 
 
 async def test_an_answer_that_cannot_be_read_fails_its_tasks(bench: Bench) -> None:

@@ -11,7 +11,10 @@ from bench import Bench, url_of
 
 from hub_registry.database import Database
 from hub_registry.errors import StorageFullError
+from hub_registry.hubs.tables import hubs
+from hub_registry.tasks import storage
 from hub_registry.tasks.interface import FinalRecord, NewTask, TaskState
+from hub_registry.tasks.tables import tasks as tasks_table
 
 
 def new_task(seq: int, group: str | None = None) -> NewTask:
@@ -180,3 +183,64 @@ async def test_unfinished_and_expired_are_found(bench: Bench) -> None:
     assert [task.seq for task in bench.ledger.unfinished("e", after=3, limit=10)] == [4, 5]
     assert [task.seq for task in bench.ledger.remove_expired(time.time(), 10)] == [1]
     assert bench.ledger.find(tasks[0].id) is None
+
+
+async def test_what_has_ended_and_what_is_not_known_is_told_apart(bench: Bench) -> None:
+    tasks = [new_task(seq, group="g1" if seq < 3 else "g2") for seq in range(1, 5)]
+    await accept(bench, *tasks)
+    await finish(bench, final(tasks[0], b"one"))
+    await finish(bench, final(tasks[1], b"two"))
+    ended = bench.ledger.ended([*(task.id for task in tasks), "nobody"])
+    assert sorted((task.id, task.result, task.input) for task in ended.tasks) == sorted(
+        (task.id, result, None) for task, result in zip(tasks[:2], (b"one", b"two"), strict=True)
+    )
+    assert ended.unknown == ["nobody"]
+    assert bench.ledger.unknown(["nobody", tasks[0].id, tasks[3].id]) == ["nobody"]
+    assert bench.ledger.owned([task.id for task in tasks]) == {tasks[2].id, tasks[3].id}
+    last = bench.ledger.results("g1", after=0, limit=10)[-1].result_seq
+    assert bench.ledger.latest(["g1", "g2", "g3"]) == {"g1": last}
+
+
+async def test_a_hub_adopts_what_nobody_has_to_run(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "ADOPT_PAGE", 2)
+    tasks = [new_task(seq) for seq in range(1, 8)]
+    await accept(bench, *tasks)
+    await finish(bench, final(tasks[6]))
+    living = {"host": "h", "pid": 1, "started_at": 0.0, "renewed_at": 0.0, "expires_at": 0.0}
+    with bench.database.write() as connection:
+        connection.execute(hubs.insert().values(number=5, id="five", slot=5, **living))
+        for seq, owner in ((1, 5), (2, 5), (3, 6), (4, 6), (5, 6), (7, 6)):
+            connection.execute(tasks_table.update().where(tasks_table.c.seq == seq).values(owner=owner))
+    assert bench.ledger.adopt() == {"e": 3}
+    assert [task.seq for task in bench.ledger.unfinished("e", after=0, limit=10)] == [3, 4, 5, 6]
+    assert bench.ledger.adopt() == {}
+    with bench.database.write() as connection:
+        connection.execute(hubs.delete())
+    assert bench.ledger.adopt() == {"e": 1}
+    assert len(bench.ledger.unfinished("e", after=0, limit=10)) == 6
+
+
+@pytest.mark.service("postgresql")
+async def test_records_are_numbered_in_the_order_of_their_commits(
+    postgresql: Database, tmp_path: Path
+) -> None:
+    """Who has read up to a number never meets a smaller one: a later commit waits for an earlier one."""
+    from hub_registry.tasks import commits_postgres
+
+    one = Bench(tmp_path, url_of(postgresql))
+    tasks = [new_task(seq, group="g") for seq in (1, 2)]
+    await accept(one, *tasks)
+    with postgresql.write(exclusive=False) as connection:
+        commits_postgres.commit(connection, 0, [], [final(tasks[0])], [])
+        second = asyncio.create_task(finish(one, final(tasks[1])))
+        waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        for _ in range(1000):
+            with one.database.read() as other:
+                if other.exec_driver_sql(waiting).scalar_one():
+                    break
+            await asyncio.sleep(0.01)
+        assert not second.done()
+        assert one.ledger.results("g", after=0, limit=10) == []
+    assert await asyncio.wait_for(second, 10) is True
+    assert [task.id for task in one.ledger.results("g", after=0, limit=10)] == [task.id for task in tasks]
+    await one.crash()

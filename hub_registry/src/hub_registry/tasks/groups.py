@@ -11,15 +11,19 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
+from hub_registry.errors import UnavailableError
 from hub_registry.tasks.interface import Ledger, StoredTask
 
 PAGE = 256
+#: After an error of the database, in seconds.
+RETRY_S = 1.0
 #: A subscriber that falls this far behind reads from the ledger again instead of filling the hub's memory.
 MAX_BACKLOG = 1024
 
 
 class _Subscriber:
-    def __init__(self) -> None:
+    def __init__(self, after: int) -> None:
+        self.after = after
         self.fresh: deque[StoredTask] = deque()
         self.fell_behind = False
         self.wake = asyncio.Event()
@@ -51,34 +55,49 @@ class Groups:
                 subscriber.fell_behind = True
                 subscriber.wake.set()
 
+    async def look(self) -> None:
+        """Find what no hub has told of: one query for all groups that somebody reads."""
+        latest = await asyncio.to_thread(self._ledger.latest, list(self._subscribers))
+        self.wake(
+            [
+                group_id
+                for group_id, number in latest.items()
+                if any(each.after < number for each in self._subscribers.get(group_id, ()))
+            ]
+        )
+
     async def results(
         self, group_id: str, *, after: int, idle_s: float
     ) -> AsyncGenerator[list[StoredTask], None]:
         """Final records after `after`, in lists; an empty list after every `idle_s` seconds without any."""
-        subscriber = _Subscriber()
+        subscriber = _Subscriber(after)
         self._subscribers.setdefault(group_id, set()).add(subscriber)
         try:
             while True:
                 # What was published before the ledger was read is in the ledger.
                 subscriber.fell_behind = False
                 subscriber.fresh.clear()
-                while page := await asyncio.to_thread(
-                    self._ledger.results, group_id, after=after, limit=PAGE
-                ):
-                    after = page[-1].result_seq or after
+                while page := await self._read(group_id, subscriber.after):
+                    subscriber.after = page[-1].result_seq or subscriber.after
                     yield page
                 async for fresh in self._fresh(subscriber, idle_s):
-                    news = [task for task in fresh if (task.result_seq or 0) > after]
+                    news = [task for task in fresh if (task.result_seq or 0) > subscriber.after]
                     if news:
-                        after = news[-1].result_seq or after
+                        subscriber.after = news[-1].result_seq or subscriber.after
                     if news or not fresh:
                         yield news
-                    if not fresh and self._ledger.numbers_records:
-                        break  # in case that another hub's word was missed
         finally:
             self._subscribers[group_id].discard(subscriber)
             if not self._subscribers[group_id]:
                 del self._subscribers[group_id]
+
+    async def _read(self, group_id: str, after: int) -> list[StoredTask]:
+        """The next page, when the database answers."""
+        while True:
+            try:
+                return await asyncio.to_thread(self._ledger.results, group_id, after=after, limit=PAGE)
+            except UnavailableError:
+                await asyncio.sleep(RETRY_S)
 
     @staticmethod
     async def _fresh(subscriber: _Subscriber, idle_s: float) -> AsyncIterator[list[StoredTask]]:

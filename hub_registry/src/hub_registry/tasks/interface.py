@@ -195,6 +195,9 @@ class Ledger(Protocol):
     def results(self, group_id: str, *, after: int, limit: int) -> list[StoredTask]:
         """Final tasks of a group, without inputs, in the order in which they were recorded."""
 
+    def latest(self, group_ids: Sequence[str]) -> dict[str, int]:
+        """The number of the last final record of each of these groups that has one."""
+
     def page(
         self, *, user_id: str | None, state: TaskState | None, servable: str | None, before: int, limit: int
     ) -> list[StoredTask]:

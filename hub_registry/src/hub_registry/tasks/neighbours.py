@@ -55,11 +55,11 @@ class Neighbours:
         """Adopt what nobody runs, and begin to listen."""
         await self._adopt()
         self._hubs.listen(messages.TOPIC, self._ended)
-        self._hubs.on_connected(self._look)
+        self._hubs.on_connected(lambda: self._spawn(self._look()))
         self._hubs.on_changed(self._changed)
         self._hubs.on_lease(lost=self._tasks.pause, regained=self._regained)
         self._spawn(self._every(LOOK_S, self._look))
-        self._spawn(self._every(ADOPT_S, lambda: self._spawn(self._adopt())))
+        self._spawn(self._every(ADOPT_S, self._adopt))
 
     async def stop(self) -> None:
         """Adopt and listen no more."""
@@ -78,10 +78,13 @@ class Neighbours:
         elif message.taken:
             self._tasks.recorded_elsewhere(message.taken)
 
-    def _look(self) -> None:
-        """Whatever was not heard."""
+    async def _look(self) -> None:
+        """Find what was not heard."""
         self._tasks.awaited.look_at(None)
-        self._tasks.groups.wake(None)
+        try:
+            await self._tasks.groups.look()
+        except RegistryError as error:
+            log.warning("results_not_looked_for", error=str(error))
 
     # -- tasks without a hub -------------------------------------------------------------------------------
 
@@ -129,10 +132,11 @@ class Neighbours:
             else:
                 return
 
-    async def _every(self, period_s: float, work: Callable[[], None]) -> None:
+    async def _every(self, period_s: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while True:
             await asyncio.sleep(period_s)
-            work()
+            if self._hubs.has_others:
+                await work()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)

@@ -187,6 +187,19 @@ class SqlLedger:
         query = select(*_WITHOUT_INPUT).where(tasks.c.group_id == group_id, tasks.c.result_seq > after)
         return self._read(query.order_by(tasks.c.result_seq).limit(limit))
 
+    def latest(self, group_ids: Sequence[str]) -> dict[str, int]:
+        """See `Ledger.latest`."""
+        number = func.max(tasks.c.result_seq)
+        found: dict[str, int] = {}
+        with self._database.read() as connection:
+            for ids in commits.chunks(group_ids):
+                query = select(tasks.c.group_id, number).where(
+                    tasks.c.group_id.in_(ids), tasks.c.result_seq.is_not(None)
+                )
+                rows = connection.execute(query.group_by(tasks.c.group_id))
+                found.update((group_id, last) for group_id, last in rows)
+        return found
+
     def page(
         self, *, user_id: str | None, state: TaskState | None, servable: str | None, before: int, limit: int
     ) -> list[StoredTask]:
