@@ -110,8 +110,8 @@ def test_version_2_of_the_interface_submits_as_well(site: StockEndpoint, client:
     assert [task["id"] for task in group["tasks"]] == ids
 
 
-def test_tasks_and_groups_of_others_look_like_none(
-    site: StockEndpoint, client: Client, client_of: Clients, eve: ClientIdentity
+def test_tasks_and_groups_of_others_look_like_none_and_asking_is_written_down(
+    gateway: GatewayProcess, site: StockEndpoint, client: Client, client_of: Clients, eve: ClientIdentity
 ) -> None:
     batch = client.create_batch(task_group_id=uuid.uuid4())
     batch.add(client.register_function(double), args=(1,))
@@ -124,6 +124,11 @@ def test_tasks_and_groups_of_others_look_like_none(
     group_id = answer["task_group_id"]
     assert refusal(stranger.get_task_group, group_id) == (404, "TASK_GROUP_NOT_FOUND")
     assert refusal(stranger.get_task_group, uuid.uuid4()) == (404, "TASK_GROUP_NOT_FOUND")
+    records = gateway.request("GET", "/audit", params={"actor": "eve", "outcome": "refused"}).json()[
+        "records"
+    ]
+    subjects = {record["subject"] for record in records}
+    assert {f"GET /v2/tasks/{task_id}", f"GET /v2/taskgroup/{group_id}"} <= subjects
 
 
 # --- functions ---
