@@ -114,6 +114,7 @@ def test_a_hub_without_endpoints_says_so(cli: Cli, hub: FakeHub) -> None:
 
 def test_running_at_an_endpoint(cli: Cli, hub: FakeHub, published: Callable[..., str]) -> None:
     name = published()
+    hub.add_endpoint("cluster")
     task_id = cli.json("run", name, "4", "--endpoint", "cluster")["task_id"]
     assert hub.tasks[task_id].endpoint == "cluster"
     assert "Endpoint: cluster." in cli("status", task_id)

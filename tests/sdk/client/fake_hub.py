@@ -352,6 +352,8 @@ class FakeHub:
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
         version = self._find(request)
+        if self._is_nowhere(request):
+            return problem(404, "unknown-endpoint", f"There is no endpoint {request.query['endpoint']!r}.")
         task_id = request.headers["Idempotency-Key"]
         event = codec.decode(await request.read(), allow_pickle=True)
         task = self._accept(task_id, request, version, event)
@@ -359,8 +361,15 @@ class FakeHub:
             return _pending(task)
         return await self._answer(task, request)
 
+    def _is_nowhere(self, request: web.Request) -> bool:
+        wanted = request.query.get("endpoint", "local")
+        known = {one[key] for one in self.endpoints.values() for key in ("id", "name", "display_name")}
+        return wanted not in {"local", *known}
+
     async def _batch(self, request: web.Request) -> web.Response:
         version = self._find(request)
+        if self._is_nowhere(request):
+            return problem(404, "unknown-endpoint", f"There is no endpoint {request.query['endpoint']!r}.")
         body = await request.read()
         self.bodies.append(body)
         batch = codec.decode(body)

@@ -15,6 +15,8 @@ def servable(hub: FakeHub) -> None:
 
 
 def test_every_way_to_run_takes_an_endpoint(client: DLHubClient, hub: FakeHub) -> None:
+    for name in ("one", "two", "three", "four", "five", "six"):
+        hub.add_endpoint(name)
     assert client.run("tester/double", 1, endpoint="one") == 2
     assert client.run("tester/double", 1, asynchronous=True, endpoint="two").result(10) == 2
     assert list(client.map("tester/double", [1, 2], endpoint="three")) == [2, 4]
@@ -27,16 +29,17 @@ def test_every_way_to_run_takes_an_endpoint(client: DLHubClient, hub: FakeHub) -
 
 
 async def test_so_does_the_asynchronous_client(hub: FakeHub) -> None:
-    endpoint_id = hub.add_endpoint("cluster")
+    ids = [hub.add_endpoint(name) for name in ("one", "two", "three")]
     async with AsyncDLHubClient(url=hub.url, token=hub.token) as dl:
         assert await dl.run("tester/double", 1, endpoint="one") == 2
         assert [each async for each in dl.map("tester/double", [1], endpoint="two")] == [2]
         assert await dl["tester/double"](1, endpoint="three") == 2
-        assert [each.id for each in await dl.endpoints()] == [endpoint_id]
+        assert [each.id for each in await dl.endpoints()] == ids
     assert [task.endpoint for task in hub.tasks.values()] == ["one", "two", "three"]
 
 
 def test_the_name_of_an_endpoint_may_hold_anything(client: DLHubClient, hub: FakeHub) -> None:
+    hub.add_endpoint("Größe 1 & 2?")
     client.run("tester/double", 1, endpoint="Größe 1 & 2?")
     assert [task.endpoint for task in hub.tasks.values()] == ["Größe 1 & 2?"]
 
@@ -47,6 +50,7 @@ def test_this_process_is_no_endpoint(client: DLHubClient) -> None:
 
 
 def test_the_record_of_a_task_says_where_it_ran(client: DLHubClient, hub: FakeHub) -> None:
+    hub.add_endpoint("cluster")
     task_id = client.run("tester/double", 1, asynchronous=True, endpoint="cluster").task_id
     record = client.get_task(task_id)
     assert (record.endpoint, record.endpoint_name) == ("cluster", "cluster")

@@ -106,6 +106,19 @@ def test_many(dl: DLHubClient, published: str) -> None:
     assert [results[0], results[2]] == [24, 28]
 
 
+def test_choosing_an_endpoint(dl: DLHubClient, published: str) -> None:
+    assert dl.run(published, 21, endpoint="local") == 42
+    assert list(dl.map(published, [1, 2], endpoint="local")) == [2, 4]
+    future = dl.run(published, 4, asynchronous=True, endpoint="local")
+    assert future.result(60) == 8
+    record = dl.get_task(future.task_id)
+    assert (record.endpoint, record.endpoint_name) == ("local", "local")
+    with pytest.raises(errors.EndpointNotFoundError, match="nowhere"):
+        dl.run(published, 4, endpoint="nowhere")
+    with pytest.raises(errors.EndpointNotFoundError, match="nowhere"):
+        list(dl.map(published, [4], endpoint="nowhere"))
+
+
 def test_in_this_process(dl: DLHubClient, published: str) -> None:
     assert dl.run(published, 21, local=True) == 42
     with pytest.raises(LookupError, match="unlucky"):

@@ -54,10 +54,14 @@ def note(data_dir: Path, environment: WorkerEnvironment) -> None:
 
 
 def begin(settings: Settings) -> HeadStart | None:
-    """Begin the engine of the environment used last; None where none was, or it is gone.
+    """Begin the engine of the environment used last.
+
+    None where none was, it is gone, or the hub runs nothing on its own machine.
 
     If the hub then does not start, the engine ends with the process.
     """
+    if "local" not in settings.fabric_names:
+        return None
     try:
         noted = json.loads((settings.data_dir / _NOTE).read_text())
         environment = WorkerEnvironment(noted["environment"], Path(noted["python"]))
