@@ -47,6 +47,7 @@ lock: $(VENV)/installed
 
 openapi: $(VENV)/installed
 	$(BIN)/python -m hub_registry openapi > docs/openapi.json
+	$(BIN)/python -m hub_registry openapi --gateway > docs/openapi-gateway.json
 
 clean:
 	rm -rf .quickstart .bench .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

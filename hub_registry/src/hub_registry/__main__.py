@@ -100,16 +100,31 @@ def migrate(arguments: dict[str, Any]) -> None:
 
 
 def openapi(arguments: dict[str, Any]) -> None:
-    """Write the OpenAPI document."""
-    from hub_registry.app import create_app
-    from hub_registry.openapi import render
-
-    text = render(create_app(Settings.load()))
+    """Write the OpenAPI document of the hub's API, or of its Globus Compute gateway."""
+    text = _gateway_document() if arguments["gateway"] else _hub_document()
     output: Path | None = arguments["output"]
     if output is None:
         sys.stdout.write(text)
     else:
         output.write_text(text, encoding="utf-8")
+
+
+def _hub_document() -> str:
+    from hub_registry.app import create_app
+    from hub_registry.openapi import render
+
+    return render(create_app(Settings.load()))
+
+
+def _gateway_document() -> str:
+    from hub_registry.gateway.app import create_gateway
+    from hub_registry.gateway.openapi import render
+    from hub_registry.hub import Hub
+
+    # Nothing is opened: the document is the same for every broker.
+    federation = Hub(Settings.load(fabrics="broker", broker_url="amqp://localhost")).federation
+    assert federation is not None, "the fabric broker is on"
+    return render(create_gateway(federation))
 
 
 def _existing(settings: Settings) -> Settings:
@@ -141,6 +156,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(_add_command(commands, "migrate", migrate), DATA_SETTINGS)
 
     command = _add_command(commands, "openapi", openapi)
+    command.add_argument("--gateway", action="store_true", help="Of the gateway instead.")
     command.add_argument("--output", type=Path, metavar="FILE", help="Where to; default: standard output.")
     return parser
 
