@@ -99,3 +99,20 @@ async def test_warming_opens_an_endpoint_without_work(routers: Callable[..., Rou
     await endpoint.answer()
     assert (await ended).ok
     assert len(fabric.endpoints) == 1
+
+
+async def test_one_idle_endpoint_makes_room_once(routers: Callable[..., Router]) -> None:
+    fabric = PlayedFabric()
+    router = routers(fabric, max_endpoints=1)
+    ended = send(router, make_call(environment="e1"))
+    await (await fabric.endpoint()).answer()
+    assert (await ended).ok
+    waiting = [send(router, make_call(environment=name)) for name in ("e2", "e3")]
+    states = {each["environment"]: each["endpoint"] for each in router.status()}
+    assert states == {"e1": "closed", "e2": "opening", "e3": "closed"}
+    while not all(each.done() for each in waiting):
+        await asyncio.sleep(0.01)
+        for endpoint in fabric.endpoints:
+            if endpoint.batches:
+                await endpoint.answer()
+    assert all(each.result().ok for each in waiting)

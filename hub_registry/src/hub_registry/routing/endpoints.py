@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from hub_registry.errors import RegistryError
+from hub_registry.fabrics.interface import Endpoint
 from hub_registry.routing.lanes import Berth, Lane
 
 log = structlog.get_logger(__name__)
@@ -67,25 +68,27 @@ class Opener:
             return
         if berth.figures.is_near:
             if len(self._near) >= self._max_near and (idle := self._idle()) is not None:
-                self._spawn(self.close(idle))
+                self._spawn(self._end(idle, self._forget(idle)))
             self._near[berth] = lane
         berth.opening_since = self._clock()
         berth.opening = self._spawn(self._open(lane, berth))
-
-    async def close(self, berth: Berth) -> None:
-        """Close an endpoint."""
-        self._near.pop(berth, None)
-        endpoint = berth.gone()
-        if endpoint is not None:
-            log.info("endpoint_closed", site=berth.site.id)
-            await endpoint.close()
 
     async def close_idle(self, lanes: Iterable[Lane], idle_s: float) -> None:
         """Close every endpoint that has had nothing to do for so many seconds."""
         before = self._clock() - idle_s
         for berth in [berth for lane in lanes for berth in lane.berths.values()]:
             if berth.endpoint is not None and not berth.flights and berth.last_used < before:
-                await self.close(berth)
+                await self._end(berth, self._forget(berth))
+
+    def _forget(self, berth: Berth) -> Endpoint | None:
+        """Let go of an endpoint, from now on; it is returned."""
+        self._near.pop(berth, None)
+        return berth.gone()
+
+    async def _end(self, berth: Berth, endpoint: Endpoint | None) -> None:
+        if endpoint is not None:
+            log.info("endpoint_closed", site=berth.site.id)
+            await endpoint.close()
 
     def _idle(self) -> Berth | None:
         """The open endpoint on this machine that has been without work the longest."""
@@ -123,8 +126,7 @@ class Opener:
         log.warning(
             "endpoint_lost", site=berth.site.id, environment=lane.environment.digest, error=str(error)
         )
-        self._near.pop(berth, None)
-        berth.gone()
+        self._forget(berth)
         berth.strike(self._clock(), LOST_PAUSE_S, MAX_PAUSE_S)
         self._on_change(lane, berth)
 

@@ -330,7 +330,7 @@ class Router:
             outcomes, left = read.outcomes, read.left
             berth.strikes = 0
             berth.run_times.learn(batch[0].call, read.seconds_per_event)
-            if self._sites.are_several:
+            if self._sites.are_several or not berth.figures.is_near:
                 berth.learn(flight, read.busy_s, len(answer), berth.last_used)
         for work in reversed(batch):
             if work.id in left:
