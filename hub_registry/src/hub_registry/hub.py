@@ -69,7 +69,12 @@ class Hub:
         self.access_log = AccessLog(settings.slow_request_s, every=settings.log_level == "debug")
         self.health = Health()
         self.housekeeping = Housekeeping()
-        self.hubs = Hubs(self.database, id_file(settings))
+        has_secret = settings.fabric_names != {"local"}
+        self.hubs = Hubs(
+            self.database,
+            id_file(settings),
+            secret=(lambda: self._secret().fingerprint) if has_secret else None,
+        )
         # --- the other domains: one line each ---
         catalogue = CatalogueRuntime(settings, self.database, self.audit)
         self.storage, self.uploads = catalogue.storage, catalogue.uploads

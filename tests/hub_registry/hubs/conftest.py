@@ -1,6 +1,7 @@
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ async def start_hub(tmp_path: Path) -> AsyncIterator[StartHub]:
     """Starts hubs: ``await start_hub(database, directory_name)``; all end with the test."""
     started: list[Hubs] = []
 
-    async def start(database: Database, name: str, **options: float) -> Hubs:
+    async def start(database: Database, name: str, **options: Any) -> Hubs:
         (tmp_path / name).mkdir(exist_ok=True)
         times = {"heartbeat_s": HEARTBEAT_S, "lease_s": LEASE_S, **options}
         hubs = Hubs(database, tmp_path / name / "hub.id", **times)

@@ -212,3 +212,30 @@ async def test_a_hub_without_a_free_slot_does_not_start(
     await start_hub(postgresql, "a")
     with pytest.raises(ConfigurationError, match="1 hubs work on this database"):
         await start_hub(postgresql, "b")
+
+
+@on_postgresql
+async def test_hubs_that_work_at_the_same_time_have_one_secret(
+    postgresql: Database, start_hub: StartHub
+) -> None:
+    await start_hub(postgresql, "local")  # it has none, and disturbs nobody
+    first = await start_hub(postgresql, "a", secret=lambda: "one")
+    await start_hub(postgresql, "b", secret=lambda: "one")
+    with pytest.raises(ConfigurationError, match=r"\(process \d+\) works .* with another secret"):
+        await start_hub(postgresql, "c", secret=lambda: "two")
+    known = rows(postgresql)
+    assert len(known) == 3, "who was refused is not among them"
+    assert first.id in known
+
+
+async def test_a_secret_can_be_replaced_while_no_other_hub_works(
+    database: Database, start_hub: StartHub
+) -> None:
+    first = await start_hub(database, "a", secret=lambda: "one")
+    await first.stop()
+    second = await start_hub(database, "a", secret=lambda: "two")
+    assert second.number == first.number
+    await second.stop()
+    if not database.is_sqlite:  # in a data directory of its own
+        third = await start_hub(database, "b", secret=lambda: "three")
+        assert third.holds_lease

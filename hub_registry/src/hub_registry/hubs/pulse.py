@@ -20,6 +20,7 @@ from sqlalchemy import URL, Connection, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from hub_registry.errors import RegistryError
 from hub_registry.hubs.storage import CHANNEL
 
 log = structlog.get_logger(__name__)
@@ -99,7 +100,7 @@ class Pulse:
         while not self._stopping:
             try:
                 self._keep_connected()
-            except (SQLAlchemyError, psycopg.Error, OSError) as error:
+            except (SQLAlchemyError, psycopg.Error, OSError, RegistryError) as error:
                 log.warning("hub_connection_lost", error=str(error))
                 time.sleep(RETRY_S)
 

@@ -16,7 +16,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +58,9 @@ class Hubs:
     id_file
         Holds the id of the process that worked on this data directory last: whoever holds the directory's
         lock knows that this process has ended.
+    secret
+        Tells the secret that hubs on one database have to share, without giving it away; blocks. None for a
+        hub that needs none.
     heartbeat_s, lease_s
         Seconds between two renewals of the lease, and how long it lasts.
 
@@ -78,6 +81,7 @@ class Hubs:
         database: Database,
         id_file: Path,
         *,
+        secret: Callable[[], str] | None = None,
         heartbeat_s: float = HEARTBEAT_S,
         lease_s: float = LEASE_S,
     ) -> None:
@@ -91,6 +95,7 @@ class Hubs:
         self._heartbeat_s = heartbeat_s
         self._lease_s = lease_s
         self._store = SqlHubs(is_sqlite=database.is_sqlite, lease_s=lease_s)
+        self._secret = secret
         self._process = Process(self.id, socket.gethostname(), os.getpid())
         self._me: HubRecord | None = None
         self._others: dict[str, HubRecord] = {}
@@ -110,7 +115,7 @@ class Hubs:
         Raises
         ------
         ConfigurationError
-            There are too many hubs already.
+            There are too many hubs already, or one has another secret.
         """
         self._loop = asyncio.get_running_loop()
         self._me = await asyncio.to_thread(self._register)
@@ -204,6 +209,8 @@ class Hubs:
             predecessor = self._id_file.read_text().strip() or None
         except FileNotFoundError:
             predecessor = None
+        if self._secret is not None:
+            self._process = replace(self._process, secret=self._secret())
         with self._database.write() as connection:
             me = self._enter(connection, predecessor)
             renewal = self._store.renew(connection, me)

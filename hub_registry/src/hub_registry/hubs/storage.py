@@ -39,11 +39,12 @@ _COLUMNS = [hubs.c[field.name] for field in fields(HubRecord)]
 
 @dataclass(frozen=True)
 class Process:
-    """A hub process that registers itself."""
+    """A hub process that registers itself; hubs with a secret have to have the same one."""
 
     id: str
     host: str
     pid: int
+    secret: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class SqlHubs:
         Raises
         ------
         ConfigurationError
-            There are too many hubs already.
+            There are too many hubs already, or one that lives has another secret.
         """
         if not self._is_sqlite:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({REGISTER_LOCK})"))
@@ -107,12 +108,15 @@ class SqlHubs:
             "started_at": now,
             "renewed_at": now,
             "expires_at": now + self._lease_s,
+            "secret": process.secret,
         }
         rows = connection.execute(select(hubs.c.number, hubs.c.id, hubs.c.slot).order_by(hubs.c.number)).all()
         if self._is_sqlite and rows:
             # Nobody else can be at work. Taken over from another database, there may be several.
             rows, predecessor = rows[:1], rows[0].id
             connection.execute(delete(hubs).where(hubs.c.number != rows[0].number))
+        elif process.secret is not None:
+            self._check_secret(connection, process.secret, predecessor)
         for row in rows:
             if row.id == predecessor:
                 change = update(hubs).where(hubs.c.number == row.number).values(values)
@@ -161,6 +165,21 @@ class SqlHubs:
             text("SELECT pg_notify(:channel, :payload)"),
             {"channel": CHANNEL, "payload": f"{sender} {topic} {body}"},
         )
+
+    def _check_secret(self, connection: Connection, secret: str, predecessor: str | None) -> None:
+        """Refuse a hub whose passwords and links those that are at work could not check."""
+        differs = select(hubs.c.host, hubs.c.pid).where(
+            hubs.c.secret != secret, hubs.c.id != (predecessor or ""), hubs.c.expires_at > self._now()
+        )
+        other = connection.execute(differs.limit(1)).one_or_none()
+        if other is not None:
+            raise ConfigurationError(
+                f"The hub on {other.host} (process {other.pid}) works on the same database with another "
+                "secret: what one makes of it, passwords of the broker and links for workers, the other "
+                "would refuse.",
+                remedy="Name a copy of that hub's file, or the file itself, as secret_file. A hub that has "
+                f"just been killed counts for {self._lease_s:.0f} s.",
+            )
 
     def _now(self) -> ColumnElement[float]:
         if self._is_sqlite:

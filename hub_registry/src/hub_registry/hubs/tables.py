@@ -18,6 +18,8 @@ hubs = Table(
     Column("started_at", Double, nullable=False),
     Column("renewed_at", Double, nullable=False),
     Column("expires_at", Double, nullable=False),
+    # Fingerprint of what the hub derives passwords and links from; none where it needs no such thing.
+    Column("secret", String(16)),
     # A number that has been given is never given again.
     sqlite_autoincrement=True,
 )

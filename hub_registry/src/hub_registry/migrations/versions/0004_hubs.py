@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("started_at", sa.Double(), nullable=False),
         sa.Column("renewed_at", sa.Double(), nullable=False),
         sa.Column("expires_at", sa.Double(), nullable=False),
+        sa.Column("secret", sa.String(16)),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_hubs")),
         sa.UniqueConstraint("id", name=op.f("uq_hubs_id")),
         sa.UniqueConstraint("slot", name=op.f("uq_hubs_slot")),
