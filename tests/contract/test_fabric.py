@@ -4,6 +4,7 @@ A fabric is added to `BENCHES`; nothing else changes here.
 """
 
 import asyncio
+import dataclasses
 import os
 import sys
 import time
@@ -52,11 +53,9 @@ async def globus(directory: Path, remote: Remote) -> Bench:
     return GlobusBench(await remote())
 
 
-BENCHES = [
-    local,
-    pytest.param(broker, marks=[pytest.mark.service("rabbitmq"), pytest.mark.service("package-index")]),
-    pytest.param(globus, marks=[pytest.mark.service("rabbitmq"), pytest.mark.service("package-index")]),
-]
+#: A site that builds environments, and a broker on the way to it.
+SITE = [pytest.mark.service("rabbitmq"), pytest.mark.service("package-index")]
+BENCHES = [local, pytest.param(broker, marks=SITE), pytest.param(globus, marks=SITE)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -285,6 +284,48 @@ async def test_a_lost_endpoint_answers_its_batches_and_says_so_first(bench: Benc
     again = await Opened.at(bench)
     assert await again.values("goes on") == ["goes on"]
     await again.endpoint.close()
+
+
+# -- what only endpoints elsewhere promise ---------------------------------------------------------------
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def broker_bench(remote: Remote) -> AsyncIterator[BrokerBench]:
+    bench = BrokerBench(await remote())
+    await bench.start()
+    yield bench
+    await bench.close()
+
+
+def configured(bench: BrokerBench, **config: Any) -> Any:
+    """The bench's site, whose owner has chosen what its template is rendered with."""
+    site: Any = bench.site()
+    site.record = dataclasses.replace(site.record, config=config)
+    return site
+
+
+@pytest.mark.service("rabbitmq")
+@pytest.mark.service("package-index")
+async def test_a_start_that_fails_at_the_site_is_told_in_its_words(broker_bench: BrokerBench) -> None:
+    site = configured(broker_bench, broken=True)
+    with pytest.raises(EndpointStartError, match="'nothing' is undefined"):
+        await site.open(broker_bench.environment, print)
+
+
+@pytest.mark.service("rabbitmq")
+@pytest.mark.service("package-index")
+async def test_workers_that_are_the_environment_run_batches_themselves(broker_bench: BrokerBench) -> None:
+    digest = broker_bench.environment.digest
+    site = configured(broker_bench, environment=digest, cache="$HOME/other")
+    opened = Opened(broker_bench, await site.open(broker_bench.environment, print))
+    assert await opened.values("in the worker") == ["in the worker"]
+    home = Path(broker_bench.sites.endpoint.directory).parents[1]
+    assert list((home / "other" / "servables").iterdir())
+    assert not list((home / "other" / "environments").iterdir())
+    with pytest.raises(WorkerLostError):
+        await soon(opened.send("die"))
+    assert await opened.values("alive") == ["alive"]
+    await opened.endpoint.close()
 
 
 # -- what only the workers of this machine promise -------------------------------------------------------

@@ -61,7 +61,9 @@ engine:
     init_blocks: 1
     min_blocks: 1
     max_blocks: 1
-    worker_init: export DLHUB_TEST=1; {{ init | default("") }}
+    worker_init: >-
+      export DLHUB_ENVIRONMENT={{ environment | default("") }}
+      DLHUB_CACHE={{ cache | default("") }}
 """
 
 

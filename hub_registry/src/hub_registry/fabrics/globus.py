@@ -11,7 +11,6 @@ import functools
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -33,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between two looks at the state of the endpoints.
 LOOK_S = 30.0
+#: For so long, in seconds, the start of the hub waits for the service.
+START_S = 10.0
 #: Batches for each worker that wait at the endpoint: submissions are seconds apart.
 PREFETCH = 8
 #: Pause before what the service did not take is tried again, in seconds; it doubles up to the second.
@@ -215,7 +216,13 @@ class GlobusFabric:
                     f"globus_endpoints has {site.id!r}, which is no UUID.",
                     remedy="`globus-compute-endpoint list` shows the endpoints' UUIDs.",
                 ) from None
-        await self._in_thread(self._connect)
+        self._service = await self._in_thread(self._connect)
+        checking = asyncio.ensure_future(self._check(self._service))
+        if (await asyncio.wait({checking}, timeout=START_S))[0]:
+            await checking
+        else:
+            checking.cancel()
+            log.warning("globus_does_not_answer", error=f"There was no answer within {START_S} s.")
         self.spawn(self._look())
 
     async def close(self) -> None:
@@ -228,8 +235,9 @@ class GlobusFabric:
         await asyncio.gather(*tasks, return_exceptions=True)
         service, self._service = self._service, None
         if service is not None:
-            await self._in_thread(service.close)
-        self._thread.shutdown(wait=False)
+            # Not in the fabric's own thread, which may be waiting for the service.
+            await asyncio.to_thread(service.close)
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, endpoint_id: str, request: str, is_wanted: Callable[[], bool]) -> str:
         """Have the function run; waits for a service that is away for as long as it `is_wanted`.
@@ -297,19 +305,24 @@ class GlobusFabric:
             raise EndpointLostError("The fabric was closed.")
         return self._service
 
-    def _connect(self) -> None:
-        from hub_registry.fabrics.globus_service import GlobusService, TransientServiceError
+    def _connect(self) -> GlobusService:
+        """The SDK's client; nothing is asked of the service yet."""
+        from hub_registry.fabrics.globus_service import GlobusService
 
         settings = self._settings
-        self._service = GlobusService(
+        return GlobusService(
             settings.globus_client_id,
             settings.globus_client_secret,
             service_url=settings.globus_service_url,
-            notes=Path(settings.data_dir) / "globus.json",
+            notes=settings.data_dir / "globus.json",
             user_endpoint_config=self._config,
         )
+
+    async def _check(self, service: GlobusService) -> None:
+        from hub_registry.fabrics.globus_service import TransientServiceError
+
         try:
-            self._service.check()
+            await self._in_thread(service.check)
         except TransientServiceError as error:
             log.warning("globus_does_not_answer", error=str(error))
         except FabricError as error:

@@ -26,6 +26,7 @@ from globus_compute_sdk.serialize import (
     SerializationStrategy,
 )
 from globus_sdk import (
+    BaseClient,
     ClientApp,
     ConfidentialAppAuthClient,
     GlobusAPIError,
@@ -43,6 +44,8 @@ BURST = 8
 BURST_WINDOW_S = 5
 #: Most batches in one submission.
 BATCH_SIZE = 128
+#: Seconds that the service may take to answer a request.
+TIMEOUT_S = 20.0
 #: Seconds that `close` waits for the SDK's threads.
 CLOSE_S = 5.0
 
@@ -180,12 +183,16 @@ class GlobusService:
             client.web_service_address = self._service_url
             for web in (client._compute_web_client.v2, client._compute_web_client.v3):
                 web.base_url = self._service_url
+        for web in (client._compute_web_client.v2, client._compute_web_client.v3):
+            _make_impatient(web)
         client.fx_serializer = JsonSerializer()
         return client
 
     def _login_client(self, client_id: str, client_secret: str) -> ConfidentialAppAuthClient:
         elsewhere = self._service_url if "GLOBUS_SDK_SERVICE_URL_AUTH" not in os.environ else ""
-        return ConfidentialAppAuthClient(client_id, client_secret, base_url=elsewhere or None)
+        client = ConfidentialAppAuthClient(client_id, client_secret, base_url=elsewhere or None)
+        _make_impatient(client)
+        return client
 
     def _new_executor(self, endpoint_id: str) -> Executor:
         executor = self._executors[endpoint_id] = Executor(
@@ -248,6 +255,12 @@ def _error_of_status(error: GlobusAPIError) -> FabricError:
         f"The Globus Compute service refuses the batch: {said}.",
         remedy="The operator finds out more with the SDK and the hub's client identity.",
     )
+
+
+def _make_impatient(client: BaseClient) -> None:
+    # Whoever asks here can try again by itself, and has to be able to end.
+    client.retry_config.max_retries = 1
+    client.transport.http_timeout = TIMEOUT_S
 
 
 def _shut_down(executor: Executor) -> None:
