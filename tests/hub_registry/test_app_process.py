@@ -326,6 +326,23 @@ def test_an_operator_makes_a_token_on_the_directory_of_a_running_hub(
     assert "Another hub already works" in capsys.readouterr().err
 
 
+def test_an_operator_makes_users_on_the_directory_of_a_running_hub(
+    shared_hub: HubProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--data-dir", str(shared_hub.data_dir)]
+    for name, more, role in (("site-a", [], "user"), ("deputy", ["--admin"], "admin")):
+        assert main(["user", "create", name, *more, *where]) == 0
+        token = capsys.readouterr().out.strip()
+        about = shared_hub.request("GET", "/whoami", token=token).json()
+        assert (about["name"], about["role"]) == (name, role)
+    assert main(["user", "create", "site-a", *where]) == 1
+    assert "already is a user 'site-a'" in capsys.readouterr().err
+    assert main(["user", "create", "Not A Name", *where]) == 1
+    assert "cannot be used" in capsys.readouterr().err
+    made = shared_hub.request("GET", "/audit", params={"tag": "accounts:user:create"}).json()["records"]
+    assert {"site-a", "deputy"} <= {record["subject"] for record in made if record["actor"] == "hub"}
+
+
 def test_an_operators_commands_without_a_hub(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--data-dir", str(tmp_path / "hub")]
     assert main(["token", "create", "ada", *where]) == os.EX_CONFIG

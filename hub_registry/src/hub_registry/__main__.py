@@ -1,7 +1,7 @@
 """``hub_registry``: the operator's commands.
 
-``serve`` runs the hub; ``token create`` and ``migrate`` work on its data directory; ``openapi`` writes the
-document of the REST API. Options are made from `hub_registry.settings.Settings`.
+``serve`` runs the hub; ``user create``, ``token create`` and ``migrate`` work on its data directory; ``openapi``
+writes the document of the REST API. Options are made from `hub_registry.settings.Settings`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hub_registry.errors import ConfigurationError, RegistryError
 from hub_registry.settings import ENV_PREFIX, Settings
+
+if TYPE_CHECKING:
+    from hub_registry.accounts.service import Accounts
 
 EXIT_CODES = (
     f"exit status: 0 done; 1 it could not be done; 2 wrong usage; {os.EX_CONFIG} a setting or the data "
@@ -68,8 +71,20 @@ def serve(arguments: dict[str, Any]) -> None:
     run(settings, ahead)
 
 
+def create_user(arguments: dict[str, Any]) -> None:
+    """Make a user, and print a token of theirs."""
+    user, admin, label = arguments.pop("user"), arguments.pop("admin"), arguments.pop("label")
+    print(_accounts(arguments).create_user_as_operator(user, "admin" if admin else "user", label).token)
+
+
 def create_token(arguments: dict[str, Any]) -> None:
     """Make a token for a user and print it."""
+    user, label = arguments.pop("user"), arguments.pop("label")
+    print(_accounts(arguments).create_token_as_operator(user, label).token)
+
+
+def _accounts(arguments: dict[str, Any]) -> Accounts:
+    """Those of the hub that the settings are of, whether it runs or not."""
     from hub_registry.accounts.service import Accounts
     from hub_registry.accounts.storage import SqlAccountsStore
     from hub_registry.audit.service import Audit
@@ -77,11 +92,9 @@ def create_token(arguments: dict[str, Any]) -> None:
     from hub_registry.database import Database
     from hub_registry.migrations import require_current
 
-    user, label = arguments.pop("user"), arguments.pop("label")
     database = Database(_existing(Settings.load(**arguments)).database_url)
     require_current(database)
-    accounts = Accounts(SqlAccountsStore(database), Audit(SqlAuditStore(database)))
-    print(accounts.create_token_as_operator(user, label).token)
+    return Accounts(SqlAccountsStore(database), Audit(SqlAuditStore(database)))
 
 
 def migrate(arguments: dict[str, Any]) -> None:
@@ -147,10 +160,17 @@ def _parser() -> argparse.ArgumentParser:
     command = _add_command(commands, "serve", serve)
     _add_settings(command, list(Settings.model_fields))
 
+    user = commands.add_parser("user", help="Make users without having a token.")
+    command = _add_command(user.add_subparsers(metavar="COMMAND", required=True), "create", create_user)
+    command.add_argument("user", metavar="USER", help="Name of the user: a-z, 0-9, - and _.")
+    command.add_argument("--admin", action="store_true", help="Who may make users too, and read the audit.")
+    _add_label(command)
+    _add_settings(command, DATA_SETTINGS)
+
     token = commands.add_parser("token", help="Make tokens without having one.")
     command = _add_command(token.add_subparsers(metavar="COMMAND", required=True), "create", create_token)
     command.add_argument("user", metavar="USER", help="Name of the user the token is for.")
-    command.add_argument("--label", default="made by the operator", help="What the token is for.")
+    _add_label(command)
     _add_settings(command, DATA_SETTINGS)
 
     _add_settings(_add_command(commands, "migrate", migrate), DATA_SETTINGS)
@@ -168,6 +188,10 @@ def _add_command(commands: Any, name: str, command: Callable[..., None]) -> argp
     )
     parser.set_defaults(command=command)
     return parser
+
+
+def _add_label(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--label", default="made by the operator", help="What the token is for.")
 
 
 def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:

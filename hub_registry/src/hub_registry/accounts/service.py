@@ -157,17 +157,13 @@ class Accounts:
             The name is taken.
         """
         self.require_admin(by, "create users")
-        _check_name(name)
-        if role not in get_args(Role):
-            raise InvalidRequestError(f"The role {role!r} does not exist.", remedy="Give 'user' or 'admin'.")
-        user = User(uuid.uuid4().hex, name, "admin" if role == "admin" else "user", self._clock())
         with self._store.transaction():
-            if not self._store.add_user(user):
-                raise ConflictError(
-                    f"There already is a user {name!r}.", remedy="Choose another name or use that account."
-                )
-            self._audit.record(by.name, "accounts:user:create", name, {"role": role})
-        return user
+            return self._new_user(name, role, by.name)
+
+    def create_user_as_operator(self, name: str, role: Role, label: str) -> NewToken:
+        """`create_user` with a token, for whoever can write to the data directory."""
+        with self._store.transaction():
+            return self._new_token(self._new_user(name, role, HUB), label, None, HUB)
 
     def create_user_like(self, wanted: str, detail: Mapping[str, Any]) -> User:
         """Add an account for somebody whom another service vouches for.
@@ -277,6 +273,18 @@ class Accounts:
         """Raise ForbiddenError unless `principal` is that user or an administrator."""
         if principal.name != user_name:
             cls.require_admin(principal, f"{to_do} of the user {user_name!r}")
+
+    def _new_user(self, name: str, role: str, actor: str) -> User:
+        _check_name(name)
+        if role not in get_args(Role):
+            raise InvalidRequestError(f"The role {role!r} does not exist.", remedy="Give 'user' or 'admin'.")
+        user = User(uuid.uuid4().hex, name, "admin" if role == "admin" else "user", self._clock())
+        if not self._store.add_user(user):
+            raise ConflictError(
+                f"There already is a user {name!r}.", remedy="Choose another name or use that account."
+            )
+        self._audit.record(actor, "accounts:user:create", name, {"role": role})
+        return user
 
     def _new_token(self, user: User, label: str, expires_in_s: float | None, actor: str) -> NewToken:
         text = TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_BYTES)
