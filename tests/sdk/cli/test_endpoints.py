@@ -149,8 +149,11 @@ def test_a_client_for_an_endpoint(cli: Cli, hub: FakeHub) -> None:
 def test_the_port_that_the_official_software_looks_for(cli: Cli, hub: FakeHub) -> None:
     cli("clients", "create", "here", "--gateway", "http://localhost:5000")
     assert "ssh" not in cli.err
+    cli("clients", "create", "there", "--gateway", "http://hub.example.org:8080")
+    assert "ssh -N -L 5000:localhost:8080 hub.example.org" in cli.err
     cli("clients", "create", "there", "--gateway", "https://hub.example.org")
-    assert "ssh -N -L 5000:localhost:443 hub.example.org" in cli.err
+    assert "ssh" not in cli.err, "it would bring plain HTTP to a port that speaks TLS"
+    assert "OPENSSL:hub.example.org:443,cafile=ca.pem,verify=1" in cli.err
 
 
 def test_a_client_that_people_sign_in_with(cli: Cli, hub: FakeHub) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import typer
 
@@ -188,13 +188,23 @@ def _advice(made: ClientRecord, gateway: str) -> str:
         "  Client(local_compute_services=True)",
     ]
     if gateway.rstrip("/") != OFFICIAL:
-        port = urlsplit(gateway).port or (443 if gateway.startswith("https") else 80)
         lines += [
             f"The official software then looks for the service at {OFFICIAL}: forward that port to the",
             f"gateway, {gateway}, for instance with",
-            f"  ssh -N -L {GATEWAY_PORT}:localhost:{port} {urlsplit(gateway).hostname}",
+            f"  {_forwarder(urlsplit(gateway))}",
         ]
     return "\n".join(lines)
+
+
+def _forwarder(gateway: SplitResult) -> str:
+    """A command that brings the gateway to where the official software looks for it."""
+    if gateway.scheme != "https":
+        return f"ssh -N -L {GATEWAY_PORT}:localhost:{gateway.port or 80} {gateway.hostname}"
+    # It checks the certificate, which the official software does not of a proxy.
+    return (
+        f"socat TCP-LISTEN:{GATEWAY_PORT},bind=127.0.0.1,reuseaddr,fork "
+        f"OPENSSL:{gateway.hostname}:{gateway.port or 443},cafile=ca.pem,verify=1"
+    )
 
 
 def _gateway(hub: str) -> str:
