@@ -1,7 +1,7 @@
 """``hub_registry``: the operator's commands.
 
-``serve`` runs the hub; ``user create``, ``token create`` and ``migrate`` work on its data directory; ``openapi``
-writes the document of the REST API. Options are made from `hub_registry.settings.Settings`.
+``serve`` runs the hub; ``user create``, ``token create`` and ``migrate`` work on its data directory;
+``openapi`` writes the document of the REST API. Options are made from `hub_registry.settings.Settings`.
 """
 
 from __future__ import annotations
