@@ -211,6 +211,8 @@ class ClientRecord:
         confidential (it has a secret and acts as its owner) or public (people sign in with it).
     secret : str or None
         Only in the answer to its making, or to that of another secret; kept out of ``repr``.
+    gateway_url : str or None
+        In the same answers: where it finds the hub's gateway.
     introspects : bool
         Whether it may ask about every token of the hub.
     created_at, revoked_at : float or None
@@ -227,6 +229,7 @@ class ClientRecord:
     created_at: float | None = None
     revoked_at: float | None = None
     secret: str | None = field(default=None, repr=False)
+    gateway_url: str | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ClientRecord:

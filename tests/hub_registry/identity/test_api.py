@@ -50,6 +50,7 @@ async def test_a_user_makes_lists_rotates_and_revokes_a_client(service, client) 
     assert made.status_code == 201
     body = made.json()
     secret = body.pop("secret")
+    assert body.pop("gateway_url") == service.identities.url
     assert (body["owner"], body["kind"], body["revoked_at"]) == ("ada", "confidential", None)
     listed = (await client.get("clients", **ada)).json()["clients"]
     assert listed == [body]

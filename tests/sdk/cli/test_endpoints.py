@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_runner import Cli
-from fake_hub import FakeHub, problem
+from fake_hub import GATEWAY_URL, FakeHub, problem
 
 
 def test_listing(cli: Cli, hub: FakeHub) -> None:
@@ -131,11 +131,10 @@ def test_running_at_an_endpoint(cli: Cli, hub: FakeHub, published: Callable[...,
 def test_a_client_for_an_endpoint(cli: Cli, hub: FakeHub) -> None:
     told = cli("clients", "create", "cluster")
     (client_id,) = hub.clients
-    gateway = hub.url.rpartition(":")[0] + ":5000"
     assert told.splitlines() == [
         f"export GLOBUS_COMPUTE_CLIENT_ID={client_id}",
         "export GLOBUS_COMPUTE_CLIENT_SECRET='first secret'",
-        f"export GLOBUS_SDK_SERVICE_URL_AUTH={gateway}",
+        f"export GLOBUS_SDK_SERVICE_URL_AUTH={GATEWAY_URL}",
     ]
     assert "local_compute_services: true" in cli.err
     assert "not shown again" in cli.err

@@ -88,6 +88,10 @@ class Version:
     call: Callable[[str, dict[str, Any]], tuple[Any, dict[str, Any]]]
 
 
+#: What it says of a gateway that it has not.
+GATEWAY_URL = "http://gateway.test:5000"
+
+
 class FakeHub:
     """Start it with ``with FakeHub() as hub``; `url` and `token` are what a client needs."""
 
@@ -496,7 +500,7 @@ class FakeHub:
         made |= {"revoked_at": None, **body}
         self.clients[made["id"]] = made
         secret = "first secret" if body["kind"] == "confidential" else None
-        return web.json_response({**made, "secret": secret}, status=201)
+        return web.json_response({**made, "secret": secret, "gateway_url": GATEWAY_URL}, status=201)
 
     async def _list_clients(self, request: web.Request) -> web.Response:
         return web.json_response({"clients": list(self.clients.values())})
@@ -504,7 +508,7 @@ class FakeHub:
     async def _rotate_client(self, request: web.Request) -> web.Response:
         made = self.clients[request.match_info["id"]]
         made["overlap_s"] = (await request.json())["overlap_s"]
-        return web.json_response({**made, "secret": "another secret"}, status=201)
+        return web.json_response({**made, "secret": "another secret", "gateway_url": GATEWAY_URL}, status=201)
 
     async def _revoke_client(self, request: web.Request) -> web.Response:
         self.clients[request.match_info["id"]]["revoked_at"] = 2.0

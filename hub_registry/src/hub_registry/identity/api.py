@@ -88,6 +88,7 @@ class NewClientView(ClientView):
     """A client with a secret just made, which is shown this once."""
 
     secret: str | None = Field(description="null: a public client has none.")
+    gateway_url: str = Field(description="Where the client finds the gateway.")
 
 
 class ClientList(BaseModel):
@@ -116,9 +117,11 @@ class AccessList(BaseModel):
 
 
 @router.post("/clients", status_code=201)
-def create_client(body: ClientRequest, caller: CurrentPrincipal, clients: ClientsService) -> NewClientView:
+def create_client(
+    body: ClientRequest, caller: CurrentPrincipal, identities: IdentitiesService
+) -> NewClientView:
     """Make an OAuth client of one's own."""
-    made = clients.create(
+    made = identities.clients.create(
         body.name,
         body.kind,
         by=caller,
@@ -126,7 +129,7 @@ def create_client(body: ClientRequest, caller: CurrentPrincipal, clients: Client
         scopes=body.scopes,
         introspects=body.introspects,
     )
-    return NewClientView(**_fields(made.client), secret=made.secret)
+    return NewClientView(**_fields(made.client), secret=made.secret, gateway_url=identities.url)
 
 
 @router.get("/clients")
@@ -142,11 +145,11 @@ def list_clients(
 
 @router.post("/clients/{client_id}/secret", status_code=201)
 def rotate_secret(
-    client_id: str, body: RotationRequest, caller: CurrentPrincipal, clients: ClientsService
+    client_id: str, body: RotationRequest, caller: CurrentPrincipal, identities: IdentitiesService
 ) -> NewClientView:
     """Give a client another secret; administrators can for anyone's."""
-    made = clients.rotate(client_id, by=caller, overlap_s=body.overlap_s)
-    return NewClientView(**_fields(made.client), secret=made.secret)
+    made = identities.clients.rotate(client_id, by=caller, overlap_s=body.overlap_s)
+    return NewClientView(**_fields(made.client), secret=made.secret, gateway_url=identities.url)
 
 
 @router.delete("/clients/{client_id}", status_code=204)

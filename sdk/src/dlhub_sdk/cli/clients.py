@@ -9,10 +9,8 @@ from urllib.parse import SplitResult, urlsplit
 import typer
 
 from dlhub_sdk.cli.completion import complete_client
-from dlhub_sdk.cli.hub_control import LocalHub, default_data_dir
 from dlhub_sdk.cli.options import Json, Url, connect
 from dlhub_sdk.cli.output import output
-from dlhub_sdk.errors import ConfigurationError
 from dlhub_sdk.records import ClientRecord
 
 __all__ = ["app"]
@@ -42,8 +40,8 @@ Gateway = Annotated[
     typer.Option(
         "--gateway",
         metavar="URL",
-        help="Address of the hub's gateway, as the endpoint's machine reaches it; by default port 5000 of "
-        "the hub's host.",
+        help="Address of the hub's gateway, as the endpoint's machine reaches it; by default what the hub "
+        "says.",
     ),
 ]
 
@@ -86,8 +84,7 @@ def create(
             redirect_uris=redirect or [],
             introspects=introspects,
         )
-        hub = client.settings.url
-    _emit_secret(made, gateway or _gateway(hub))
+    _emit_secret(made, gateway or made.gateway_url or OFFICIAL)
 
 
 @app.command("list")
@@ -139,8 +136,7 @@ def rotate(
     """
     with connect(url) as client:
         made = client.rotate_client(client_id, overlap)
-        hub = client.settings.url
-    _emit_secret(made, gateway or _gateway(hub))
+    _emit_secret(made, gateway or made.gateway_url or OFFICIAL)
 
 
 @app.command()
@@ -205,16 +201,3 @@ def _forwarder(gateway: SplitResult) -> str:
         f"socat TCP-LISTEN:{GATEWAY_PORT},bind=127.0.0.1,reuseaddr,fork "
         f"OPENSSL:{gateway.hostname}:{gateway.port or 443},cafile=ca.pem,verify=1"
     )
-
-
-def _gateway(hub: str) -> str:
-    """Where the gateway of a hub is: what a hub on this machine says, else the usual port of its host."""
-    try:
-        record = LocalHub(default_data_dir()).find()
-    except ConfigurationError:
-        record = None
-    if record is not None and record.url == hub and record.gateway_url is not None:
-        return record.gateway_url
-    parts = urlsplit(hub)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}:{GATEWAY_PORT}"
