@@ -27,6 +27,8 @@ from hub_registry.identity.interface import Identity
 
 ADA, BOB = caller("ada"), caller("bob")
 TIMEOUT_S = 300.0
+#: As a stock endpoint says it that finds a PID file.
+STILL_THERE = "Another instance of this endpoint is running.  (Perhaps on another login node?)"
 
 pytestmark = pytest.mark.service("rabbitmq")
 
@@ -239,6 +241,39 @@ async def test_the_sites_reason_for_a_failed_start_reaches_who_waits(
     # Whoever asks again has it tried again.
     await ask(hub, endpoint.id)
     assert (await endpoint.command())["kwargs"]["amqp_creds"]["endpoint_id"] == asked.id
+
+
+async def test_a_start_waits_for_what_a_killed_process_has_left_at_the_site(
+    hub: HubParts, site: Site, started: Started, play: Play
+) -> None:
+    endpoint = await site(hub)
+    asked = await ask(hub, endpoint.id)
+    await (await started(hub, endpoint)).close()
+    for _ in range(4):
+        await hub.pass_time(25)
+        await endpoint.heartbeat()
+        await hub.until_seen(endpoint.id)
+    await hub.until_event("lost")
+    await ask(hub, endpoint.id)
+    refused = {"error": f"[Errno 73] {STILL_THERE}", "heartbeat_period": 3}
+    for _ in range(3):
+        await (await play(PlayedUserEndpoint(await endpoint.command()))).report(refused)
+        await hub.drained()
+        await hub.service.sweep()
+        await ask(hub, endpoint.id)
+        assert endpoint.received.empty(), "it is not tried again at once"
+        await hub.pass_time(6)
+        await hub.service.sweep()
+    assert hub.events == [], "nobody was told that it failed"
+    assert (await hub.service.user_endpoints(ADA, endpoint.id))[0].id == asked.id
+
+    # There is an end to that: something else may hold the file.
+    for _ in range(10):
+        await hub.pass_time(25)
+        await endpoint.heartbeat()
+        await hub.until_seen(endpoint.id)
+    await (await play(PlayedUserEndpoint(await endpoint.command()))).report(refused)
+    assert "Another instance" in (await hub.until_event("failed")).reason
 
 
 async def test_a_start_that_nobody_answers_is_repeated_and_then_given_up(hub: HubParts, site: Site) -> None:

@@ -249,25 +249,6 @@ async def test_a_start_that_fails_has_the_sites_own_words(stage: Stage) -> None:
         await asyncio.wait_for(opening, 10)
 
 
-async def test_a_killed_user_endpoints_pid_file_is_waited_for(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage.endpoints.state = "offline"
-    reason = "Another instance of this endpoint is running.  (Perhaps on another login node?)"
-    opening = asyncio.ensure_future(stage.open())
-    while not stage.endpoints.asked:
-        await asyncio.sleep(0)
-    stage.endpoints.tell("failed", reason)
-    await asyncio.sleep(0.02)
-    assert not opening.done()
-    monkeypatch.setattr(stage.fabric, "_clock", lambda: float("inf"))
-    while not opening.done():
-        stage.endpoints.tell("failed", reason)
-        await asyncio.sleep(0)
-    with pytest.raises(EndpointStartError, match="Another instance"):
-        await opening
-
-
 async def test_an_endpoint_that_is_gone_cannot_be_opened(stage: Stage) -> None:
     stage.endpoints.error = NotFoundError("There is no such endpoint.")
     with pytest.raises(EndpointStartError, match="no such endpoint"):

@@ -8,6 +8,7 @@ the first only: until that has been empty once, it decides as well.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -32,6 +33,7 @@ from hub_registry.endpoints.interface import (
 from hub_registry.endpoints.mirror import Mirror
 from hub_registry.endpoints.reports import Report, read_report
 from hub_registry.endpoints.sights import Sights
+from hub_registry.endpoints.starts import Starts
 
 logger = structlog.get_logger(__name__)
 
@@ -42,6 +44,14 @@ MAX_GAP_S = 10.0
 #: trouble with its connection, and then connects.
 COME_BACK_S = 15.0
 
+#: What a site says that finds the PID file of a process which was killed: it starts none beside it until the
+#: file is older than three heartbeats. For so many heartbeats and seconds after the loss that is no failure.
+_STILL_THERE = re.compile(r"Another instance of this endpoint is running")
+STILL_THERE_PERIODS = 4.0
+STILL_THERE_S = 120.0
+#: Seconds between two attempts to start one.
+TRY_AGAIN_S = 5.0
+
 #: Seconds in which a broker that is well answers.
 PROMPT_S = 2.0
 
@@ -51,8 +61,8 @@ class Heartbeats:
 
     Parameters
     ----------
-    store, changes, mirror, sights
-        Where rows are, how they change, and who was seen when.
+    store, changes, mirror, sights, starts
+        Where rows are, how they change, who was seen when, and who starts what is lost.
     broker
         Asked whether it is there, before anyone is declared lost.
     clock, monotonic
@@ -65,6 +75,7 @@ class Heartbeats:
         changes: Changes,
         mirror: Mirror,
         sights: Sights,
+        starts: Starts,
         broker: Broker,
         *,
         clock: Callable[[], float],
@@ -74,6 +85,7 @@ class Heartbeats:
         self._changes = changes
         self._mirror = mirror
         self._sights = sights
+        self._starts = starts
         self._broker = broker
         self._clock = clock
         self._monotonic = monotonic
@@ -203,9 +215,20 @@ class Heartbeats:
         self._leaving_since.setdefault(report.id, self._monotonic())
         self._mirror.see(report, self._clock())
         step: states.Step = states.leaving
-        if report.error:
+        if self._finds_the_former(report):
+            self._starts.put_off(report.id, TRY_AGAIN_S)
+            step = states.unsent("The site still has the PID file of the process that is gone.")
+        elif report.error:
             step = states.failed(self._mirror.hub_id, self._clock(), reason)
         await self._changes.change_user_endpoint(report.id, step)
+
+    def _finds_the_former(self, report: Report) -> bool:
+        """Whether a user endpoint does not start because of what the one that was lost has left behind."""
+        row = self._mirror.user_endpoints.get(report.id)
+        if row is None or row.is_up or not _STILL_THERE.search(report.error):
+            return False
+        lasts_s = STILL_THERE_S + STILL_THERE_PERIODS * row.period_s
+        return row.losses > 0 and self._clock() - row.event_at < lasts_s
 
     async def _end_leaving(self) -> None:
         """Count those as lost that have said good-bye and have not come back."""

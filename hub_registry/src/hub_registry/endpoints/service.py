@@ -122,7 +122,14 @@ class EndpointsService:
             store, self._changes, self._mirror, self._sights, self._starts, broker, audit, clock
         )
         self._heartbeats = Heartbeats(
-            store, self._changes, self._mirror, self._sights, broker, clock=clock, monotonic=monotonic
+            store,
+            self._changes,
+            self._mirror,
+            self._sights,
+            self._starts,
+            broker,
+            clock=clock,
+            monotonic=monotonic,
         )
         self._housekeeping = Housekeeping(store, self._mirror, self._starts, broker, clock=clock)
         self._sweeping: asyncio.Task[None] | None = None

@@ -112,6 +112,8 @@ class Starts:
         # Since when this hub has known of a start command, by generation.
         self._known_since: dict[str, tuple[int, float]] = {}
         self._paused_until = 0.0
+        # Until when the start of one of them is put off.
+        self._put_off: dict[str, float] = {}
 
     async def ensure(
         self,
@@ -161,6 +163,10 @@ class Starts:
             if row.stage == "starting":
                 await self._changes.change_user_endpoint(row.id, states.unsent(reason))
 
+    def put_off(self, user_endpoint_id: str, seconds: float) -> None:
+        """Send no start command for a user endpoint for so long."""
+        self._put_off[user_endpoint_id] = self._monotonic() + seconds
+
     def take_uses(self) -> dict[str, float]:
         """When user endpoints, by id, were last asked for since the last call."""
         used, self._used = self._used, {}
@@ -170,6 +176,7 @@ class Starts:
         """Know nothing more of it. Idempotent."""
         self._declared.discard(user_endpoint_id)
         self._known_since.pop(user_endpoint_id, None)
+        self._put_off.pop(user_endpoint_id, None)
 
     async def _add(
         self,
@@ -194,6 +201,9 @@ class Starts:
                 step = states.unsent("Its endpoint went offline; it starts when that is online again.")
                 await self._changes.change_user_endpoint(row.id, step)
         elif row.stage == "wanted":
+            if self._monotonic() < self._put_off.get(row.id, 0.0):
+                return
+            self._put_off.pop(row.id, None)
             async with self._changes.lock(row.id):
                 await self._send(row)
         elif self._waited_s(row) > self._timeout_s:

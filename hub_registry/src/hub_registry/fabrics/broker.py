@@ -8,8 +8,6 @@ run again by the hub that takes its tasks over, and what is then answered to the
 from __future__ import annotations
 
 import asyncio
-import re
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -35,10 +33,6 @@ PURPOSE = "fabric"
 PREFETCH = 4
 #: Seconds between two looks whether a user endpoint runs, for the case that no event comes.
 LOOK_S = 5.0
-#: A user endpoint that was killed leaves its PID file, and for three heartbeats none is started beside it.
-#: For so long, in seconds, that is not taken for a failure.
-STILL_THERE_S = 180.0
-_STILL_THERE = re.compile(r"Another instance of this endpoint is running")
 #: Answers up to this size, in bytes, are read on the event loop.
 SMALL_BYTES = 64 * 1024
 
@@ -60,8 +54,6 @@ class BrokerFabric:
         Inputs of a batch up to this size travel in its message.
     prefetch
         Batches for each worker that wait at an endpoint.
-    clock
-        Seconds, never set back.
     """
 
     name = "broker"
@@ -75,7 +67,6 @@ class BrokerFabric:
         identity: Identity,
         message_bytes: int,
         prefetch: int = PREFETCH,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.broker = broker
         self.endpoints = endpoints
@@ -83,7 +74,6 @@ class BrokerFabric:
         self.identity = identity
         self.wire = wire.Wire(depot, message_bytes=message_bytes)
         self.prefetch = prefetch
-        self._clock = clock
         self.opened: set[BrokerEndpoint] = set()
         self._sites: dict[str, BrokerSite] = {}
         self._watchers: list[Callable[[], None]] = []
@@ -154,18 +144,11 @@ class BrokerFabric:
         RegistryError
             It cannot be asked for.
         """
-        deadline = self._clock() + STILL_THERE_S
         while True:
             user_endpoint = await site.user_endpoint()
             if user_endpoint.state != "offline":
                 return user_endpoint
-            try:
-                await self._next_event(user_endpoint.id, LOOK_S)
-            except EndpointStartError as error:
-                if not _STILL_THERE.search(error.message) or self._clock() > deadline:
-                    raise
-                log.info("user_endpoint_still_there", site=site.id)
-                await asyncio.sleep(LOOK_S)
+            await self._next_event(user_endpoint.id, LOOK_S)
 
     async def _next_event(self, user_endpoint_id: str, timeout_s: float) -> None:
         """Return when something has happened to a user endpoint, or nothing for so long.
