@@ -9,7 +9,7 @@ from dlhub_sdk.async_client import AsyncDLHubClient
 from dlhub_sdk.client import DLHubClient
 from dlhub_sdk.models.servables.sklearn import ScikitLearnModel
 from dlhub_sdk.publish import PublicationPlan
-from dlhub_sdk.records import Account, PublicationRecord, TaskRecord
+from dlhub_sdk.records import Account, ClientRecord, EndpointRecord, PublicationRecord, TaskRecord
 
 
 def check_client(dl: DLHubClient, model: ScikitLearnModel) -> None:
@@ -22,6 +22,8 @@ def check_client(dl: DLHubClient, model: ScikitLearnModel) -> None:
     assert_type(dl.get_username(), str)
     assert_type(dl.list_servables(), list[str])
     assert_type(dl.map("owner/name", [1]), Iterator[Any])
+    assert_type(dl.endpoints(), list[EndpointRecord])
+    assert_type(dl.create_client("site"), ClientRecord)
     with dl as same:
         assert_type(same, DLHubClient)
 
