@@ -23,7 +23,7 @@ MakeBroker = Callable[..., RabbitBroker]
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "CHECK_S", 2.0)
+    monkeypatch.setattr(checks, "CHECK_S", 1.0)
 
 
 @pytest.fixture

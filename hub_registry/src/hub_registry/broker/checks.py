@@ -52,11 +52,11 @@ async def check_broker(address: Address, tls: ssl.SSLContext | None, management:
 
 
 async def _check_port(address: Address, tls: ssl.SSLContext | None) -> None:
-    """Whether something listens, and speaks TLS as expected."""
+    """Whether something listens, and speaks AMQP, and TLS as expected."""
+    context = tls if address.uses_tls else None
     try:
-        _, writer = await asyncio.wait_for(
-            asyncio.open_connection(address.host, address.port, ssl=tls if address.uses_tls else None),
-            CHECK_S,
+        reader, writer = await asyncio.wait_for(
+            asyncio.open_connection(address.host, address.port, ssl=context), CHECK_S
         )
     except ssl.SSLCertVerificationError as error:
         raise ConfigurationError(
@@ -75,9 +75,21 @@ async def _check_port(address: Address, tls: ssl.SSLContext | None) -> None:
             f"Nothing listens at {address}: {reason}.",
             remedy="Start RabbitMQ (deploy/broker has recipes), or correct host and port in broker_url.",
         ) from error
-    writer.close()
-    with suppress(OSError, asyncio.TimeoutError):
-        await asyncio.wait_for(writer.wait_closed(), CLOSE_S)
+    try:
+        # What every client says first; a broker answers with a frame of type 1, the method Connection.Start.
+        writer.write(b"AMQP\x00\x00\x09\x01")
+        answer = await asyncio.wait_for(reader.read(1), CHECK_S)
+    except (OSError, asyncio.TimeoutError):
+        answer = b""
+    finally:
+        writer.close()
+        with suppress(OSError, asyncio.TimeoutError):
+            await asyncio.wait_for(writer.wait_closed(), CLOSE_S)
+    if answer != b"\x01":
+        raise ConfigurationError(
+            f"What listens at {address} does not speak AMQP 0-9-1, or wants TLS.",
+            remedy="Correct host and port in broker_url; with TLS it begins with amqps://.",
+        )
 
 
 async def _check_amqp(address: Address, tls: ssl.SSLContext | None) -> str:
@@ -91,17 +103,16 @@ async def _check_amqp(address: Address, tls: ssl.SSLContext | None) -> str:
         ) from error
     except (AMQPError, *LOST) as error:
         # The broker ends the connection where it should open the vhost; aiormq keeps its reason to itself.
-        if "Connection.OpenOk" in repr(error):
-            raise ConfigurationError(
-                f"RabbitMQ at {address} does not let the user {address.user!r} into the vhost "
-                f"{address.vhost!r}.",
-                remedy=f"Make it with `rabbitmqctl add_vhost {address.vhost}`, give the user its rights with "
-                f"`rabbitmqctl set_permissions -p {address.vhost} {address.user} '.*' '.*' '.*'`, or correct "
-                "the path of broker_url.",
+        if "Connection.OpenOk" not in repr(error):
+            raise BrokerUnavailableError(
+                f"RabbitMQ at {address} takes no connection: {type(error).__name__}.",
+                remedy="The operator finds the reason in RabbitMQ's log.",
             ) from error
         raise ConfigurationError(
-            f"What listens at {address} does not speak AMQP 0-9-1, or wants TLS.",
-            remedy="Correct host and port in broker_url; with TLS it begins with amqps://.",
+            f"RabbitMQ at {address} does not let the user {address.user!r} into the vhost {address.vhost!r}.",
+            remedy=f"Make it with `rabbitmqctl add_vhost {address.vhost}`, give the user its rights with "
+            f"`rabbitmqctl set_permissions -p {address.vhost} {address.user} '.*' '.*' '.*'`, or correct "
+            "the path of broker_url.",
         ) from error
     try:
         transport = connection.transport

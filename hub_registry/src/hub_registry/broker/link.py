@@ -30,6 +30,9 @@ logger = structlog.get_logger(__name__)
 #: Seconds that connecting may take.
 CONNECT_S = 10.0
 
+#: Seconds for an attempt to open a channel; aiormq may leave one unanswered whose connection breaks.
+ATTEMPT_S = 3.0
+
 #: Seconds between attempts to connect again.
 RECONNECT_S = 0.5
 
@@ -140,7 +143,9 @@ class Link:
         deadline = loop.time() + timeout_s
         while True:
             try:
-                return await unless_lost(self._channel(confirms), max(deadline - loop.time(), 0.001))
+                return await unless_lost(
+                    self._channel(confirms), min(max(deadline - loop.time(), 0.001), ATTEMPT_S)
+                )
             except LOST as error:
                 if loop.time() >= deadline or self._connection is None:
                     raise BrokerUnavailableError(

@@ -17,7 +17,7 @@ from pamqp.commands import Basic
 
 from hub_registry.broker.interface import BrokerUnavailableError, UnroutableError
 from hub_registry.broker.link import LOST, Link
-from hub_registry.errors import TooLargeError
+from hub_registry.errors import RegistryError, TooLargeError
 
 logger = structlog.get_logger(__name__)
 
@@ -59,11 +59,12 @@ class Publisher:
         self._confirm_s = confirm_s
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
-        #: When each message was sent that has not been confirmed, oldest first.
-        self._unconfirmed: dict[str, float] = {}
+        #: When, and over which channel, each message was sent that has not been confirmed; oldest first.
+        self._unconfirmed: dict[asyncio.Future[Any], tuple[float, Channel]] = {}
         self._watch: asyncio.Task[None] | None = None
+        self._probe: asyncio.Task[None] | None = None
         self._stopping = False
-        self._overdue = False
+        self._stuck = False
 
     async def start(self) -> None:
         """Open its channel."""
@@ -73,16 +74,15 @@ class Publisher:
     async def stop(self) -> None:
         """Publish nothing more; who still waits gets a `BrokerUnavailableError`. Idempotent."""
         self._stopping = True
-        if self._watch is not None:
-            self._watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watch
-            self._watch = None
+        tasks = [task for task in (self._watch, self._probe) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def is_stuck(self) -> bool:
-        """Whether confirmations are overdue. Thread-safe."""
-        return self._overdue
+        """Whether confirmations were overdue last. Thread-safe."""
+        return self._stuck
 
     async def publish(
         self,
@@ -140,18 +140,8 @@ class Publisher:
         channel = self._channel
         if channel is None or channel.is_closed:
             channel = await self._open(deadline)
-        loop = asyncio.get_running_loop()
-        key = str(properties.message_id)
-        self._unconfirmed[key] = loop.time()
         try:
-            underlay = await channel.get_underlay_channel()
-            await underlay.basic_publish(
-                body,
-                exchange=exchange,
-                routing_key=routing_key,
-                properties=properties,
-                mandatory=True,
-            )
+            await self._confirmed(channel, exchange, routing_key, body, properties, mandatory=True)
         except PublishError:
             raise UnroutableError(
                 f"No queue takes messages for {routing_key!r}.",
@@ -168,14 +158,39 @@ class Publisher:
             return error
         except (DeliveryError, *LOST) as error:
             return error
-        except asyncio.CancelledError as error:
-            # A connection that breaks cancels those who wait for it, and so does whoever waits for this.
-            if _is_cancelled() or not channel.is_closed:
-                raise
-            return error
-        finally:
-            self._unconfirmed.pop(key, None)
+        self._stuck = False
         return None
+
+    async def _confirmed(
+        self,
+        channel: Channel,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: Basic.Properties,
+        *,
+        mandatory: bool,
+    ) -> None:
+        """Send a message and wait for its confirmation, or until it is given up as overdue."""
+        underlay = await channel.get_underlay_channel()
+        # In a task of its own: aiormq may cancel it when the connection breaks, or never end it at all.
+        sending = asyncio.ensure_future(
+            underlay.basic_publish(
+                body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
+            )
+        )
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+        sending.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
+        self._unconfirmed[sending] = (loop.time(), channel)
+        try:
+            await ended
+        finally:
+            del self._unconfirmed[sending]
+            sending.cancel()
+        if sending.cancelled():
+            raise ConnectionResetError("the connection to RabbitMQ was lost")
+        sending.result()
 
     async def _open(self, deadline: float | None = None) -> Channel:
         async with self._opening:
@@ -192,14 +207,27 @@ class Publisher:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(PAUSE_S)
-            sent = next(iter(self._unconfirmed.values()), None)
-            self._overdue = sent is not None and loop.time() - sent > self._confirm_s
-            if self._overdue:
-                logger.warning("no confirmations", messages=len(self._unconfirmed), seconds=self._confirm_s)
-                await self._link.reset()
+            overdue = []
+            for sending, (sent_at, channel) in self._unconfirmed.items():
+                if loop.time() - sent_at <= self._confirm_s:
+                    break
+                overdue.append((sending, channel))
+            if overdue:
+                self._stuck = True
+                logger.warning("no confirmations", messages=len(overdue), seconds=self._confirm_s)
+                current = self._channel
+                for sending, _ in overdue:
+                    sending.cancel()
+                if current is not None and any(channel is current for _, channel in overdue):
+                    self._channel = None
+                    await self._link.reset()
+            elif self._stuck and not self._unconfirmed and (self._probe is None or self._probe.done()):
+                self._probe = asyncio.create_task(self._try_confirmation())
 
-
-def _is_cancelled() -> bool:
-    """Whether this task has been told to end; Python 3.10 cannot say."""
-    task = asyncio.current_task()
-    return bool(getattr(task, "cancelling", int)())
+    async def _try_confirmation(self) -> None:
+        """Whether confirmations come again, while nobody else publishes."""
+        with suppress(RegistryError, DeliveryError, *LOST):
+            channel = await self._open(asyncio.get_running_loop().time() + self._confirm_s)
+            # No queue has this name: RabbitMQ drops the message, and confirms that.
+            await self._confirmed(channel, "", "dlhub.probe", b"", Basic.Properties(), mandatory=False)
+            self._stuck = False
