@@ -135,12 +135,14 @@ async def test_a_hub_that_was_away_itself_does_not_judge_the_others(
         long_ago = {"renewed_at": hubs_table.c.renewed_at - 60, "expires_at": hubs_table.c.expires_at - 7200}
         connection.execute(update(hubs_table).values(long_ago))
     with postgresql.write() as connection:
-        judge._beat(connection)
+        committed = judge._beat(connection)
+    committed()
     assert rows(postgresql).keys() == {judge.id, slow.id}
     deadline = asyncio.get_running_loop().time() + 20
     while slow.id in rows(postgresql):
         with postgresql.write() as connection:
-            judge._beat(connection)
+            committed = judge._beat(connection)
+        committed()
         await asyncio.sleep(0.05)
         assert asyncio.get_running_loop().time() < deadline
     await until(lambda: gone == [{slow.id}])

@@ -39,7 +39,8 @@ class Pulse:
     url
         Of the database.
     beat
-        Renews the lease; called in the thread, in a transaction of the connection.
+        Renews the lease; called in the thread, in a transaction of the connection. What it returns is called
+        after the commit.
     heard
         Called in the thread with the text of each notification.
     connected
@@ -53,7 +54,7 @@ class Pulse:
     def __init__(
         self,
         url: URL,
-        beat: Callable[[Connection], None],
+        beat: Callable[[Connection], Callable[[], None]],
         heard: Callable[[str], None],
         connected: Callable[[], None],
         *,
@@ -129,7 +130,8 @@ class Pulse:
     def _beat_now(self, connection: Connection) -> float:
         due = time.monotonic() + self._period_s
         with connection.begin():
-            self._beat(connection)
+            committed = self._beat(connection)
+        committed()
         return due
 
     def _read(self, driver: psycopg.Connection[Any]) -> None:

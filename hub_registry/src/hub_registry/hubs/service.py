@@ -118,7 +118,7 @@ class Hubs:
             There are too many hubs already, or one has another secret.
         """
         self._loop = asyncio.get_running_loop()
-        self._me = await asyncio.to_thread(self._register)
+        await asyncio.to_thread(self._register)
         self.holds_lease = True
         if self._database.is_sqlite:
             return
@@ -204,7 +204,7 @@ class Hubs:
 
     # -- in threads ----------------------------------------------------------------------------------------
 
-    def _register(self) -> HubRecord:
+    def _register(self) -> None:
         try:
             predecessor = self._id_file.read_text().strip() or None
         except FileNotFoundError:
@@ -212,24 +212,22 @@ class Hubs:
         if self._secret is not None:
             self._process = replace(self._process, secret=self._secret())
         with self._database.write() as connection:
-            me = self._enter(connection, predecessor)
+            me = self._store.register(connection, self._process, predecessor)
             renewal = self._store.renew(connection, me)
+            if not self._database.is_sqlite:
+                self._store.publish(connection, me.number, TOPIC, "joined")
         assert renewal is not None
         self._others = {hub.id: hub for hub in renewal.others}
-        self.has_others = bool(renewal.others)
+        self._become(me)
+        self.has_others = bool(self._others)
         partial = self._id_file.with_suffix(".tmp")
         partial.write_text(self.id)
         partial.replace(self._id_file)
-        return me
 
-    def _enter(self, connection: Connection, predecessor: str | None) -> HubRecord:
-        me = self._store.register(connection, self._process, predecessor)
-        self.number, self.slot = me.number, me.slot
+    def _become(self, me: HubRecord) -> None:
+        self._me, self.number, self.slot = me, me.number, me.slot
         self._steady_since = me.renewed_at
-        if not self._database.is_sqlite:
-            self._store.publish(connection, me.number, TOPIC, "joined")
         log.info("hub_registered", hub=self.id, number=me.number, slot=me.slot)
-        return me
 
     def _leave(self, me: HubRecord) -> None:
         with self._database.write() as connection:
@@ -237,19 +235,21 @@ class Hubs:
             if not self._database.is_sqlite:
                 self._store.publish(connection, me.number, TOPIC, "left")
 
-    def _beat(self, connection: Connection) -> None:
-        """Renew the lease, and remove hubs that did not renew theirs."""
+    def _beat(self, connection: Connection) -> Callable[[], None]:
+        """Renew the lease, and remove hubs that did not renew theirs; what to do once that is committed."""
         assert self._me is not None
-        began = self._loop.time()
-        renewal = self._store.renew(connection, self._me)
-        renumbered = renewal is None
+        began, me = self._loop.time(), self._me
+        renewal = self._store.renew(connection, me)
         while renewal is None:
-            self._me = self._enter(connection, None)
-            renewal = self._store.renew(connection, self._me)
+            me = self._store.register(connection, self._process, None)
+            renewal = self._store.renew(connection, me)
+            self._store.publish(connection, me.number, TOPIC, "joined")
+        renumbered = me is not self._me
+        steady_since = me.renewed_at if renumbered else self._steady_since
         if renewal.gap_s > 2 * self._heartbeat_s:
             # Whatever kept this hub from the database may have kept the others from it, too.
-            self._steady_since = renewal.now
-        steady = renewal.now - self._steady_since >= self._lease_s
+            steady_since = renewal.now
+        steady = renewal.now - steady_since >= self._lease_s
         lapsed = [
             hub
             for hub in renewal.others
@@ -257,11 +257,18 @@ class Hubs:
         ]
         removed = frozenset(self._store.remove(connection, lapsed)) if lapsed else frozenset()
         if removed:
-            self._store.publish(connection, self.number, TOPIC, "removed")
+            self._store.publish(connection, me.number, TOPIC, "removed")
         others = {hub.id: hub for hub in renewal.others if hub.id not in removed}
-        # Before the loop hears of it: from the next commit on, others may want to know.
-        self.has_others = bool(others)
-        self._on_loop(lambda: self._found(View(others, removed, renumbered), began))
+
+        def committed() -> None:
+            if renumbered:
+                self._become(me)
+            self._steady_since = steady_since
+            # Before the loop hears of it: from the next commit on, others may want to know.
+            self.has_others = bool(others)
+            self._on_loop(lambda: self._found(View(others, removed, renumbered), began))
+
+        return committed
 
     def _hear(self, payload: str) -> None:
         sender, _, rest = payload.partition(" ")

@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 #: Between two looks for ends that no hub has told of, and between two for tasks that nobody runs, in seconds.
 LOOK_S = 5.0
-ADOPT_S = 60.0
+ADOPT_S = 15.0
 #: After an error of the database, in seconds.
 RETRY_S = 1.0
 
@@ -46,6 +46,7 @@ class Neighbours:
         self._hubs = hubs
         self._ledger = ledger
         self._tasks = tasks
+        self._stopped = False
         self._background: set[asyncio.Task[None]] = set()
         self._adopting = asyncio.Lock()
         # Whether this hub has been taken for dead, and does not know yet what others have adopted.
@@ -63,6 +64,7 @@ class Neighbours:
 
     async def stop(self) -> None:
         """Adopt and listen no more."""
+        self._stopped = True
         for task in list(self._background):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
@@ -70,6 +72,8 @@ class Neighbours:
     # -- results -------------------------------------------------------------------------------------------
 
     def _ended(self, body: str) -> None:
+        if self._stopped:
+            return
         message = messages.read_ended(body)
         self._tasks.awaited.look_at(message.tasks)
         self._tasks.groups.wake(message.groups)
@@ -111,7 +115,7 @@ class Neighbours:
         self._renumbered = self._renumbered or renumbered
         if self._renumbered:
             self._spawn(self._start_over())
-        else:
+        elif not self._stopped:
             self._tasks.resume()
 
     async def _start_over(self) -> None:
@@ -139,6 +143,9 @@ class Neighbours:
                 await work()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        if self._stopped:
+            coroutine.close()
+            return
         task = asyncio.create_task(coroutine)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
