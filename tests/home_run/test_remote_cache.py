@@ -196,6 +196,37 @@ def test_what_is_old_goes_whatever_its_size(cache: Cache) -> None:
     assert names(cache, "environments") == {"fresh"}
 
 
+def test_what_a_process_was_working_on_goes_when_it_has_ended(cache: Cache) -> None:
+    program = """
+import sys, time
+from pathlib import Path
+from home_run.remote.cache import Cache
+with Cache(Path(sys.argv[1])).work_directory() as work:
+    (work / "input").write_text("large")
+    print("working", flush=True)
+    sys.stdin.readline()
+"""
+    abandoned = cache.root / "work" / "on-its-way"
+    abandoned.mkdir()
+    os.utime(abandoned, (0, 0))
+    with cache.work_directory() as mine:
+        (mine / "input").write_text("mine")
+        command = [sys.executable, "-c", program, str(cache.root)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as worker:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "working\n"
+            (theirs,) = names(cache, "work") - {mine.name, abandoned.name}
+            cache.prune()
+            assert names(cache, "work") == {mine.name, theirs}
+            worker.kill()
+        (cache.root / "locks" / "prune").unlink()
+        cache.prune()
+        assert names(cache, "work") == {mine.name}
+        assert (mine / "input").exists()
+    with cache.work_directory() as again:
+        assert (again, list(again.iterdir())) == (mine, [])
+
+
 def test_pruning_is_not_repeated_within_the_hour(cache: Cache) -> None:
     cache.prune()
     filled(cache, old=MAX_AGE_S + 1)

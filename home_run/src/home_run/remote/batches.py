@@ -198,6 +198,7 @@ class _Worker:
         self.pid = os.getpid()
         self.cache = Cache.of_this_user()
         self._children = Children()
+        self._runtime: Path | None = None
 
     @classmethod
     def of_this_process(cls) -> _Worker:
@@ -214,8 +215,9 @@ class _Worker:
 
             return _results(run_batch(batch))
         python = environment_python(self.cache, hub, environment["digest"], environment["link"])
-        runtime = runtime_directory(self.cache)
-        with self._children.use(environment["digest"], python, runtime) as child:
+        if self._runtime is None or not self._runtime.is_dir():
+            self._runtime = runtime_directory(self.cache)
+        with self._children.use(environment["digest"], python, self._runtime) as child:
             return _results(child.run(batch))
 
 

@@ -41,6 +41,8 @@ KINDS = ("servables", "environments")
 #: Seconds between two notes of a last use, and between two prunings.
 TOUCH_S = 600.0
 PRUNE_S = 3600.0
+#: Seconds after which what was on its way to its place has not come there.
+ABANDONED_S = 86400.0
 #: Things that one process keeps from being pruned: each costs it a descriptor.
 MAX_HELD = 128
 
@@ -76,6 +78,7 @@ class Cache:
         #: Descriptors of the shared locks of what this process uses, least recently used first.
         self._held: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._touched: dict[tuple[str, str], float] = {}
+        self._work = threading.local()
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_owner(root)
@@ -135,13 +138,24 @@ class Cache:
 
     @contextmanager
     def work_directory(self) -> Iterator[Path]:
-        """Give an empty directory that is removed at the end."""
-        path = self.root / "work" / uuid.uuid4().hex
-        path.mkdir(mode=0o700)
+        """Give an empty directory; whatever is in it is removed at the end.
+
+        Each thread has one for all its batches, which goes when the process is known to have ended: to make
+        and remove a directory takes longer than a small batch.
+        """
+        path: Path | None = getattr(self._work, "path", None)
+        if path is None or not path.is_dir():
+            name = uuid.uuid4().hex
+            # Held until the process ends.
+            _flock(self._open_lock(f"work.{name}"), fcntl.LOCK_EX)
+            path = self._work.path = self.root / "work" / name
+            path.mkdir(mode=0o700)
         try:
             yield path
         finally:
-            remove_tree(path)
+            for left in os.scandir(path):
+                with suppress(OSError):
+                    os.unlink(left.path)  # noqa: PTH108 - for every batch
 
     def prune(self) -> None:
         """Remove what is old, then what was used longest ago, down to the site's limit.
@@ -194,10 +208,12 @@ class Cache:
 
     def _prune(self, limit: int) -> None:
         now = time.time()
-        for path in [*(self.root / "work").iterdir(), *(self.root / "runtime").iterdir()]:
+        for path in (self.root / "runtime").iterdir():
             with suppress(OSError):
                 if now - path.stat().st_mtime > MAX_AGE_S:
                     remove_tree(path)
+        for path in (self.root / "work").iterdir():
+            self._remove_work(path, now)
         entries = sorted(self._entries(), key=lambda entry: entry.last_used)
         total = self._sweep_objects(now) + sum(entry.size for entry in entries if entry.kind != "servables")
         for entry in entries:
@@ -206,6 +222,19 @@ class Cache:
             if self._remove(entry):
                 total -= entry.size
         self._sweep_objects(now)
+
+    def _remove_work(self, path: Path, now: float) -> None:
+        """Remove what a process that has ended was working on."""
+        lock = self.root / "locks" / f"work.{path.name}"
+        if not lock.exists():  # something on its way to its place
+            with suppress(OSError):
+                if now - path.stat().st_mtime > ABANDONED_S:
+                    remove_tree(path)
+            return
+        with self.lock(lock.name, wait=False) as descriptor:
+            if descriptor >= 0:
+                remove_tree(path)
+                lock.unlink()
 
     def _entries(self) -> Iterator[_Entry]:
         for kind in KINDS:

@@ -116,12 +116,16 @@ def environment_python(cache: Cache, hub: Hub, digest: str, link: str) -> Path:
     def is_ready(path: Path) -> bool:
         return (path / READY).exists() and _python(path).exists()
 
+    made = False
+
     def make(path: Path) -> None:
+        nonlocal made
         spec = EnvironmentSpec.read(hub.get_json(link), digest)
         remove_tree(path)
         try:
             _build(spec, path)
             (path / READY).write_text(digest)
+            made = True
         except BaseException:
             remove_tree(path)
             raise
@@ -129,7 +133,8 @@ def environment_python(cache: Cache, hub: Hub, digest: str, link: str) -> Path:
     # Machines of several kinds may share the directory.
     name = f"{digest}-{re.sub(r'[^A-Za-z0-9._-]', '_', sysconfig.get_platform())}"
     path = cache.ensure("environments", name, is_ready, make)
-    cache.prune()
+    if made:
+        cache.prune()
     return _python(path)
 
 

@@ -72,7 +72,8 @@ class Hub:
                 remedy="The site can add it to DLHUB_TRUSTED_HUBS.",
             )
         self._base = base.rstrip("/") + "/"
-        self._opener = _opener()
+        #: Made when it is needed: to read the authorities' certificates takes longer than a small batch.
+        self._opener: urllib.request.OpenerDirector | None = None
 
     def get_json(self, link: str) -> Any:
         """Return the JSON document behind a link.
@@ -199,6 +200,7 @@ class Hub:
                 headers={"User-Agent": "home_run", **(headers or {})},
                 method=method,
             )
+            self._opener = self._opener or _opener()
             response = self._opener.open(request, timeout=TIMEOUT_S)
         except urllib.error.HTTPError as exc:
             with exc:

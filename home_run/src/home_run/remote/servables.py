@@ -48,7 +48,10 @@ def servable_directory(cache: Cache, hub: Hub, digest: str, link: str) -> Path:
     def is_ready(path: Path) -> bool:
         return (path / DOCUMENT).exists()
 
+    made = False
+
     def make(path: Path) -> None:
+        nonlocal made
         document, files = _read_listing(hub.get_json(link), digest)
         # Beside its place: a rename makes it appear whole or not at all.
         temporary = cache.root / "work" / uuid.uuid4().hex
@@ -63,11 +66,13 @@ def servable_directory(cache: Cache, hub: Hub, digest: str, link: str) -> Path:
             remove_tree(path)
             temporary.rename(path)
             _close_directories(path)
+            made = True
         finally:
             remove_tree(temporary)
 
     path = cache.ensure("servables", digest, is_ready, make)
-    cache.prune()
+    if made:
+        cache.prune()
     return path
 
 
