@@ -108,9 +108,20 @@ echo '[rabbitmq_management].' >"$data/enabled_plugins"
 as_user=
 if [ "$(id -u)" = 0 ]; then
     id rabbitmq >/dev/null 2>&1 || fail "root needs a user named rabbitmq to run the server as."
+    command -v setpriv >/dev/null || fail "root needs setpriv (of util-linux) to run the server as rabbitmq."
     chown -R rabbitmq: "$data"
     as_user="--reuid=rabbitmq --regid=$(id -g rabbitmq) --init-groups"
 fi
+# Takes a signal and a command; where it can, has the command get the signal when this script has been killed.
+child() {
+    signal=$1
+    shift
+    if command -v setpriv >/dev/null; then
+        # shellcheck disable=SC2086 # several words are meant
+        exec setpriv $as_user --pdeathsig "$signal" "$@"
+    fi
+    exec "$@"
+}
 
 export HOME="$data" # the Erlang cookie's place
 export RABBITMQ_CONF_ENV_FILE=/dev/null # Debian's settings are for Debian's own service
@@ -131,13 +142,11 @@ export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="$name_flag $node -start_epmd false -
 -kernel inet_dist_listen_min $distribution_port -kernel inet_dist_listen_max $distribution_port"
 export RUNNING_UNDER_SYSTEMD=true # makes the server replace its script, so that signals reach it
 
-# The children end with this script even where it is killed outright.
 cd "$data"
-# shellcheck disable=SC2086 # several words are meant
-setpriv $as_user --pdeathsig KILL epmd -port "$epmd_port" -address 127.0.0.1 &
+# Where another port mapper listens there already, this one ends at once and the node uses the other.
+child KILL epmd -port "$epmd_port" -address 127.0.0.1 &
 epmd=$!
-# shellcheck disable=SC2086
-setpriv $as_user --pdeathsig TERM "$server" &
+child TERM "$server" &
 rabbitmq=$!
 trap 'kill -TERM $rabbitmq 2>/dev/null' TERM INT
 trap '' HUP
