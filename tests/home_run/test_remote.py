@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socketserver
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -29,6 +30,7 @@ from home_run.remote import batches, links, run
 from home_run.remote.cache import Cache
 from home_run.remote.errors import DamagedFileError, HubUnreachableError, LinkRefusedError, SiteSetupError
 from home_run.remote.links import Hub
+from rabbitmq import make_certificate
 
 MODULE = """
     import os, signal, subprocess, sys, time
@@ -507,6 +509,21 @@ def test_a_proxy_is_used_where_the_site_has_one(hub: FileHub, monkeypatch: pytes
     monkeypatch.setenv("http_proxy", hub.base.removesuffix("/depot/"))
     hub.content["http://hub.invalid/depot/file"] = b'"through the proxy"'
     assert Hub("http://hub.invalid/depot/").get_json("file") == "through the proxy"
+
+
+def test_the_hubs_certificate_is_checked_against_the_sites_authorities(
+    hub: FileHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    hub.server.socket = context.wrap_socket(hub.server.socket, server_side=True)
+    hub.content["file"] = b'"over TLS"'
+    base = hub.base.replace("http:", "https:")
+    with pytest.raises(HubUnreachableError, match="CERTIFICATE_VERIFY_FAILED"):
+        Hub(base).get_json("file")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert Hub(base).get_json("file") == "over TLS"
 
 
 def test_a_full_disk_is_the_sites_to_fix(hub: FileHub) -> None:
