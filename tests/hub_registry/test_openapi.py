@@ -59,7 +59,9 @@ def test_a_token_is_asked_for_everywhere_but_at_the_health_routes(document: dict
         for operation in operations.values()
         if operation.get("security") == []
     }
-    assert without == {"/api/v1/health", "/api/v1/ready"}
+    links = {path for path in without if path.startswith("/api/v1/depot/")}  # which are signed themselves
+    assert links
+    assert without - links == {"/api/v1/health", "/api/v1/ready"}
 
 
 def test_every_reference_leads_somewhere(document: dict) -> None:

@@ -120,6 +120,7 @@ class Hub:
         self.housekeeping.add("requests", 60.0, self.access_log.flush)
         self.housekeeping.add("expired tasks", 60.0, self.task_runtime.remove_expired)
         catalogue.add_housekeeping(self.housekeeping)
+        self.housekeeping.add("results nobody waits for", 3600.0, self._remove_stale_results)
         if self.federation is not None:
             self.federation.add_checks(self.health)
             self.federation.add_housekeeping(self.housekeeping)
@@ -158,6 +159,10 @@ class Hub:
         secret = self._secret()
         self.depot = make_depot(self.settings, self.database, self.storage, spool, secret, lambda: self.url)
         return make_far_fabrics(self.settings, self.depot, secret, self.federation)
+
+    def _remove_stale_results(self) -> None:
+        if self.depot is not None:
+            self.depot.remove_stale()
 
     def _secret(self) -> HubSecret:
         from hub_registry.broker.secret import HubSecret

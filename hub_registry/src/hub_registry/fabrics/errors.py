@@ -7,7 +7,7 @@
         ├── EndpointStartError   operator    the endpoint could not be started
         ├── EndpointLostError    operator    it ended with batches on it (transient)
         ├── WorkerLostError      publisher   a worker died on a batch (transient: once more, then it counts)
-        └── NoSiteError          operator    none of the sites where it may run can run it
+        └── NoSiteError          site        none of the sites where it may run can run it
 """
 
 from __future__ import annotations
@@ -45,4 +45,5 @@ class WorkerLostError(FabricError):
 class NoSiteError(FabricError):
     """None of the sites where a call may run can run it; the message has each one's reason."""
 
+    who = "site"
     kind = "no-site"
