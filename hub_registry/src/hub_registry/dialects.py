@@ -190,7 +190,7 @@ def _set_pragmas(connection: Any, _record: object) -> None:
 
 
 def _use_wal(cursor: Any) -> None:
-    """Switch to WAL; two processes that do it at once on a new file do not wait for each other by themselves."""
+    """Switch to WAL. SQLite lets nobody wait for another who does it at the same time on a new file."""
     deadline = time.monotonic() + SQLITE_BUSY_MS / 1000
     while True:
         try:

@@ -4,7 +4,8 @@
 
     FabricError
     ├── EndpointLostError
-    │   └── SiteError      site    this site cannot run the batch now; another may (transient)
+    │   ├── SiteError          site    this site cannot run the batch now; another may (transient)
+    │   └── WorkersGoneError   site    all its workers have ended, and its process will (transient)
     ├── WorkerLostError
     └── BatchFailedError   publisher   the batch itself cannot be run, wherever it is sent
 """
@@ -21,7 +22,11 @@ from hub_registry.fabrics.errors import EndpointLostError, FabricError, WorkerLo
 QUOTED = 2000
 
 _WORKER_LOST = re.compile(r"\b(WorkerLost|BrokenProcessPool)\b")
-_POOL_LOST = re.compile(r"\b(ManagerLost|BadStateException|ScalingFailed)\b")
+_POOL_LOST = re.compile(r"\bManagerLost\b")
+#: What Parsl says once all blocks have failed, and the endpoint of whatever it is given after that.
+_ALL_LOST = re.compile(
+    r"\b(BadStateException|TooManyJobFailuresError|ScalingFailed)\b|^Failed to start task: "
+)
 _NO_HOME_RUN = re.compile(r"No module named '?(home_run(?:\.remote)?|msgpack)'?")
 _NOT_ALLOWED = re.compile(r"^Function \S+ not permitted on endpoint")
 _TOO_LARGE = re.compile(r"\bMaxResultSizeExceeded\b|Task result of \d+B exceeded")
@@ -52,6 +57,12 @@ class SiteError(EndpointLostError):
         self.everything = everything
 
 
+class WorkersGoneError(EndpointLostError):
+    """All workers of a site have ended. A stock endpoint then ends too, and starts another if asked."""
+
+    who = "site"
+
+
 class BatchFailedError(FabricError):
     """The worker took the batch and could not run it, for a reason that is the same everywhere."""
 
@@ -79,6 +90,11 @@ def error_of_result(text: str, function_id: str, code: str = "", said: str = "")
         )
     if _POOL_LOST.search(text):
         return EndpointLostError(f"The site's workers are gone: {_last_line(text)}.")
+    if _ALL_LOST.search(text):
+        return WorkersGoneError(
+            f"The site's workers are gone: {_last_line(text)}.",
+            remedy="The site finds more in the endpoint's log, and in that of its scheduler.",
+        )
     if code == "FUNCTION_NOT_ALLOWED" or _NOT_ALLOWED.search(text):
         return SiteError(
             f"The site does not allow the hub's function: {said}.",
