@@ -32,7 +32,7 @@ from hub_registry.fabrics.broker import BrokerFabric
 from hub_registry.fabrics.broker_sites import BrokerEndpoint, BrokerSite
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, FabricError
 from hub_registry.fabrics.interface import WorkerEnvironment
-from hub_registry.fabrics.wire_errors import SiteError
+from hub_registry.fabrics.wire_errors import SiteError, WorkersGoneError
 from hub_registry.identity.interface import Identity
 
 OWNER = Identity(str(uuid.uuid4()), "ada@dlhub", frozenset())
@@ -434,6 +434,34 @@ async def test_a_loss_is_told_first_and_answers_every_batch(stage: Stage, kind: 
         assert isinstance(error, EndpointLostError)
         assert "No heartbeat came." in str(error)
     assert list(stage.depot.input_path("x").parent.iterdir()) == []
+
+
+ALL_LOST = "Failed to start task: Error 1:\n\tSTDERR: line 10: 19761 Killed  process_worker_pool\n"
+
+
+async def test_the_end_of_a_process_without_workers_is_waited_for(stage: Stage) -> None:
+    endpoint = await stage.open()
+    answers = [stage.submit(endpoint) for _ in range(2)]
+    for _ in answers:
+        failed = ResultMessage(await stage.sent(), ALL_LOST, error_code="RemoteExecutionError", failed=True)
+        await stage.result(pack_result(failed))
+    await asyncio.sleep(0.02)
+    assert not any(answer.done() for answer in answers), "what is sent again now would fare the same"
+    stage.endpoints.tell("lost", "It said good-bye.")
+    for answer in answers:
+        assert "It said good-bye." in str(await answer)
+
+
+async def test_a_process_that_goes_on_without_workers_is_not_waited_for_long(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_sites, "ENDS_S", 0.01)
+    endpoint = await stage.open()
+    answer = stage.submit(endpoint)
+    failed = ResultMessage(await stage.sent(), ALL_LOST, error_code="RemoteExecutionError", failed=True)
+    await stage.result(pack_result(failed))
+    assert isinstance(await answer, WorkersGoneError)
+    assert stage.lost == []
 
 
 async def test_events_of_others_do_nothing(stage: Stage) -> None:

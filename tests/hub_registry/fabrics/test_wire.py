@@ -8,6 +8,7 @@ import math
 import os
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgpack
@@ -21,7 +22,9 @@ from globus_compute_sdk.serialize import ComputeSerializer, DillDataBase64, JSON
 from globus_compute_sdk.serialize.facade import validate_strategylike
 from hypothesis import given
 from hypothesis import strategies as st
+from parsl.executors.errors import BadStateException
 from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
+from parsl.jobs.errors import TooManyJobFailuresError
 
 import home_run.remote
 from hub_registry.depot.service import Depot
@@ -32,6 +35,7 @@ from hub_registry.fabrics.wire_answers import moments
 from hub_registry.fabrics.wire_errors import (
     BatchFailedError,
     SiteError,
+    WorkersGoneError,
     error_of_failure,
     error_of_result,
 )
@@ -340,6 +344,18 @@ def test_a_worker_that_died_is_told_as_such() -> None:
 def test_a_pool_that_is_gone_is_a_lost_endpoint() -> None:
     error = fabric_error(failed_task(ManagerLost(b"m", "node")))
     assert type(error) is EndpointLostError
+
+
+@pytest.mark.parametrize("code", ["RemoteExecutionError", ""])
+def test_an_endpoint_without_any_workers_is_told_from_one_that_lost_some(code: str) -> None:
+    """As a stock endpoint answers what it has when its last block fails, and what it is given then."""
+    killed = TooManyJobFailuresError("Error 1:\n\tEXIT CODE: 137\n\tSTDERR: line 10: 19761 Killed  pool\n")
+    executor = SimpleNamespace(label="GlobusComputeEngine")
+    error = fabric_error(failed_task(BadStateException(executor, killed)))  # type: ignore[no-untyped-call]
+    assert isinstance(error, WorkersGoneError)
+    error = error_of_result(f"Failed to start task: {killed}", wire.FUNCTION_ID, code)
+    assert isinstance(error, WorkersGoneError)
+    assert "19761 Killed" in str(error)
 
 
 def test_a_function_that_is_not_allowed_is_the_sites_to_allow() -> None:

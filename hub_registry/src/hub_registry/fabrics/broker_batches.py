@@ -63,6 +63,12 @@ class Batches:
         """The batch, which from now on is not waited for any more; None where it is not."""
         return self._waiting.pop(batch_id, None)
 
+    def put_back(self, waiting: Waiting) -> bool:
+        """Wait on for a batch that was taken; False where the endpoint has ended in between."""
+        if self.is_open:
+            self._waiting[waiting.id] = waiting
+        return self.is_open
+
     def finish(self, waiting: Waiting, answer: bytes | Exception) -> None:
         """Answer a batch, unless it was answered or taken before."""
         if self._waiting.pop(waiting.id, None) is not None:

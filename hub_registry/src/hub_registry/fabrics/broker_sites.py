@@ -19,13 +19,15 @@ from hub_registry.fabrics.broker_refusals import REFUSED_S, Refusals
 from hub_registry.fabrics.broker_runtime import user_runtime
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, FabricError
 from hub_registry.fabrics.interface import BatchDone, WorkerEnvironment
-from hub_registry.fabrics.wire_errors import SiteError
+from hub_registry.fabrics.wire_errors import SiteError, WorkersGoneError
 
 if TYPE_CHECKING:
     from hub_registry.fabrics.broker import BrokerFabric
 
 log = structlog.get_logger(__name__)
 
+#: For so long, in seconds, the end of a process is waited for that has lost all its workers.
+ENDS_S = 20.0
 #: Pause before a message is tried again that the broker did not take, in seconds.
 RETRY_S = 1.0
 
@@ -65,10 +67,17 @@ class BrokerEndpoint:
         self.batches.lose(error)
 
     def answered(self, waiting: Waiting, answer: bytes | Exception) -> None:
-        """Hand an answer on; a site that cannot run the environment is not tried again for a while."""
+        """Hand an answer on; a site that cannot run the environment is not tried again for a while.
+
+        Where the site's process is about to end, whoever waits is told when it has: what was sent before
+        would fare the same.
+        """
         if isinstance(answer, SiteError):
             self._site.learn(self.environment, answer)
-        waiting.done(answer)
+        if isinstance(answer, WorkersGoneError) and self.batches.put_back(waiting):
+            asyncio.get_running_loop().call_later(ENDS_S, self.batches.finish, waiting, answer)
+        else:
+            waiting.done(answer)
 
     async def _send(self, waiting: Waiting, payload: bytes) -> None:
         try:
