@@ -1,17 +1,14 @@
-"""A federation in processes of its own: RabbitMQ, a hub, an unmodified endpoint, and clients under load.
+"""A federation in processes of its own: RabbitMQ, hubs, unmodified endpoints, and the network between them.
 
-What the fault tests break and then look at. Gateway tasks are sent by `campaign.py`, a script that uses
-nothing but the official SDK, servables' tasks by the hub's own client.
+What the fault tests break and then look at. What loads it is in `faults/loads.py`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,87 +18,77 @@ import psutil
 from sqlalchemy import create_engine, text
 
 from hub_process import HubProcess
+from proxy import Proxy
+from published import client_of, make_work
 from rabbitmq import RabbitServer
 from stock_endpoint import StockEndpoint, StockInstallation
 
-CAMPAIGN = Path(__file__).parent / "faults" / "campaign.py"
 #: Seconds until everything that was accepted has to have ended, whatever has happened in between.
 PATIENCE_S = 180.0
 #: Of states in the tables `tasks` and `compute_tasks`: from these on they are final.
 FINAL = {"tasks": 3, "compute_tasks": 2}
 
 
-class Campaign:
-    """A client of the gateway that sends tasks to an endpoint and prints what becomes of each."""
+class Network:
+    """What lies between the sites and clients, the first hub and the broker, and can be cut.
 
-    def __init__(
-        self, command: list[str], env: Mapping[str, str], log: Path, look: Callable[[], str]
-    ) -> None:
-        self._log = log
-        #: What there is to see of the federation when it does not end.
-        self.look = look
-        with log.open("wb") as out, log.with_suffix(".err").open("wb") as err:
-            self.process = subprocess.Popen(
-                command, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=err
-            )
+    Parameters
+    ----------
+    broker_port, hub_port
+        Where those listen, on this machine.
+    """
 
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        """What it has printed so far."""
-        whole, _, _ = self._log.read_text().rpartition("\n")
-        return [json.loads(line) for line in whole.splitlines()]
+    def __init__(self, broker_port: int, hub_port: int) -> None:
+        self.sites_to_broker = Proxy("127.0.0.1", broker_port)
+        self.sites_to_hub = Proxy("127.0.0.1", hub_port)
+        self.hub_to_broker = Proxy("127.0.0.1", broker_port)
+        self._all = (self.sites_to_broker, self.sites_to_hub, self.hub_to_broker)
 
-    @property
-    def errors(self) -> str:
-        """What it has complained of."""
-        return self._log.with_suffix(".err").read_text()
+    def cut_sites(self) -> None:
+        """Let nothing through to the sites, and tell nobody: the silence itself has to be noticed."""
+        self.sites_to_broker.cut()
+        self.sites_to_hub.cut()
 
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        """Lines of one kind: ``group``, ``accepted``, ``result`` or ``error``."""
-        return [line for line in self.lines if line["kind"] == kind]
+    def cut_everybody(self) -> None:
+        """Also from the hub to its broker."""
+        self.cut_sites()
+        self.hub_to_broker.cut()
 
-    def wait_for(self, kind: str, count: int) -> list[dict[str, Any]]:
-        """Wait until there are so many lines of a kind."""
-        wait_until(
-            lambda: len(self.of(kind)) >= count or self.process.poll() is not None,
-            lambda: f"{count} lines {kind!r} of the campaign:\n{self.errors[-4000:]}",
-        )
-        assert len(self.of(kind)) >= count, f"the campaign ended:\n{self.errors[-4000:]}"
-        return self.of(kind)
+    def restore(self) -> None:
+        """Let everything through, also what was held back."""
+        for proxy in self._all:
+            proxy.restore()
 
-    def finish(self) -> list[dict[str, Any]]:
-        """Wait until it has ended by itself; its results and errors, by input."""
-        wait_until(
-            lambda: self.process.poll() is not None,
-            lambda: f"the end of the campaign, which has {len(self.of('result'))} results:\n{self.look()}",
-        )
-        assert self.process.wait() == 0, self.errors[-4000:]
-        return sorted(self.of("result") + self.of("error"), key=lambda line: int(line["input"]))
+    def reset(self) -> None:
+        """End every connection; new ones come through."""
+        for proxy in self._all:
+            proxy.reset()
 
     def close(self) -> None:
-        """End it if it still runs. Idempotent."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        """End it all."""
+        for proxy in self._all:
+            proxy.close()
 
 
 class Federation:
-    """One hub, one broker, one site.
+    """One broker, one hub or several on one database, one site or several.
 
     Parameters
     ----------
     directory
-        Of everything the hub keeps.
+        Of everything the hubs keep.
     installation
-        Of the endpoint's software.
-    rabbit
-        A broker of its own: it may be stopped and killed.
+        Of the endpoints' software.
+    rabbit, vhost_url
+        The broker, and the vhost on it; by default the one that every broker has.
     options
         Further options of ``hub_registry serve``.
-    broker_address
-        ``host:port`` under which endpoints and clients reach the broker.
-    hub_through_proxy
-        Whether the hub reaches it there too.
+    hubs
+        How many; more than one need a database server and what else hubs share among the options.
+    can_be_cut
+        Whether there is a `network` in between.
+    env
+        Further environment variables of the hubs.
     """
 
     def __init__(
@@ -110,126 +97,209 @@ class Federation:
         installation: StockInstallation,
         rabbit: RabbitServer,
         *options: str,
-        broker_address: str = "",
-        hub_through_proxy: bool = False,
+        vhost_url: str = "",
+        hubs: int = 1,
+        can_be_cut: bool = False,
         env: Mapping[str, str] | None = None,
     ) -> None:
-        url = urlsplit(rabbit.url)
-        through = rabbit.url
-        if broker_address and hub_through_proxy:
-            through = url._replace(netloc=f"{url.username}:{url.password}@{broker_address}").geturl()
-        settings = {
-            "DLHUB_HUB_BROKER_URL": through,
-            "DLHUB_HUB_BROKER_MANAGEMENT_URL": rabbit.management_url,
-        }
-        if broker_address:
-            settings["DLHUB_HUB_BROKER_PUBLIC_URL"] = f"{url.scheme}://{broker_address}{url.path}"
         self.directory = directory
         self.installation = installation
         self.rabbit = rabbit
-        self.hub = HubProcess(
-            directory / "hub", "--gateway-port", str(free_port()), *options, env={**settings, **(env or {})}
-        )
-        self._campaigns: list[Campaign] = []
-        self.endpoint: StockEndpoint
+        #: Whether everything in it is as it was at the start; a test that breaks something sets it again.
+        self.is_whole = True
+        #: What the hubs' environments have beside that of the tests.
+        self.env = {
+            "DLHUB_HUB_BROKER_URL": vhost_url or rabbit.url,
+            "DLHUB_HUB_BROKER_MANAGEMENT_URL": rabbit.management_url,
+            **(env or {}),
+        }
+        # The same after a restart, when clients and sites come back.
+        ports = [(free_port(), free_port()) for _ in range(hubs)]
+        self.network = Network(rabbit.port, ports[0][0]) if can_be_cut else None
+        if self.network is not None:
+            self._go_through(self.network)
+        self.hubs = [
+            HubProcess(
+                directory / (f"hub-{number}" if number else "hub"),
+                *("--port", str(port), "--gateway-port", str(gateway_port)),
+                *options,
+                env=self.env,
+            )
+            for number, (port, gateway_port) in enumerate(ports)
+        ]
+        self._started: list[HubProcess] = []
+        self.sites: list[StockEndpoint] = []
         self.client: dict[str, Any] = {}
+        #: Full name of the servable that `publish` has published.
+        self.servable = ""
 
-    def start(self, **endpoint_options: Any) -> Federation:
-        """Start hub and endpoint, and wait until the endpoint is online."""
-        self.hub.start()
+    def _go_through(self, network: Network) -> None:
+        url = urlsplit(self.env["DLHUB_HUB_BROKER_URL"])
+        through = url._replace(netloc=f"{url.username}:{url.password}@127.0.0.1:{network.hub_to_broker.port}")
+        public = url._replace(netloc=f"127.0.0.1:{network.sites_to_broker.port}")
+        self.env |= {
+            "DLHUB_HUB_BROKER_URL": through.geturl(),
+            "DLHUB_HUB_BROKER_PUBLIC_URL": public.geturl(),
+            "DLHUB_HUB_WORKER_URL": f"http://127.0.0.1:{network.sites_to_hub.port}",
+        }
+
+    def start(self, **site_options: Any) -> Federation:
+        """Start the hubs and a site, and wait until its endpoint is online."""
+        for hub in self.hubs:
+            self._started.append(hub)
+            hub.start()
+            hub.token = self.hub.token  # only the first start on a database prints one
         self.client = self.hub.request("POST", "/clients", json={"name": "site"}).raise_for_status().json()
-        self.endpoint = StockEndpoint(
-            self.installation, self.gateway_url, self.client["id"], self.client["secret"], **endpoint_options
-        ).start()
-        self.wait_online()
+        self.add_site("site", **site_options)
+        return self
+
+    def add_site(self, name: str, **options: Any) -> StockEndpoint:
+        """Start an endpoint of the same owner, and wait until it is online."""
+        account = self.client["id"], self.client["secret"]
+        site = StockEndpoint(self.installation, self.gateway_url, *account, name=name, **options)
+        self.sites.append(site)
+        site.start()
+        self.wait_online(site)
+        return site
+
+    def publish(self) -> Federation:
+        """Publish the servable that does what it is told."""
+        with client_of(self.hub) as client:
+            client.publish_servable(make_work(self.directory / "servable"), wait=True)
+            self.servable = f"{client.get_username()}/work"
         return self
 
     @property
+    def hub(self) -> HubProcess:
+        """The first hub."""
+        return self.hubs[0]
+
+    @property
+    def endpoint(self) -> StockEndpoint:
+        """The first site's."""
+        return self.sites[0]
+
+    @property
     def gateway_url(self) -> str:
-        """Where the gateway listens; the same after a restart."""
-        return str(json.loads((self.hub.data_dir / "hub.json").read_text())["gateway_url"])
+        """Where the first hub's gateway listens; the same after a restart."""
+        return gateway_of(self.hub)
 
     def state_of(self, endpoint_id: str) -> str:
-        """State of an endpoint, as the hub tells it."""
+        """State of an endpoint, as the first hub tells it."""
         return str(self.hub.request("GET", f"/endpoints/{endpoint_id}").raise_for_status().json()["state"])
 
-    def wait_online(self) -> None:
-        """Wait until the hub has the endpoint's heartbeat."""
-        wait_until(lambda: self.state_of(self.endpoint.id) == "online", lambda: self.endpoint.log[-4000:])
+    def wait_online(self, site: StockEndpoint | None = None) -> None:
+        """Wait until every hub has the endpoint's heartbeat."""
+        path = f"/endpoints/{(site or self.endpoint).id}"
 
-    def client_env(self) -> dict[str, str]:
-        """Environment of a process that uses the official SDK; the endpoint's owner in this federation."""
+        def is_online(hub: HubProcess) -> bool:
+            answer = hub.request("GET", path)
+            return answer.is_success and answer.json()["state"] == "online"
+
+        self.wait_until_each(is_online)
+
+    def wait_until_each(self, is_true: Callable[[HubProcess], bool]) -> None:
+        """Wait until something is so of every hub."""
+        for hub in self.hubs:
+            wait_until(lambda hub=hub: is_true(hub), self.look)
+
+    def client_env(self, hub: HubProcess | None = None) -> dict[str, str]:
+        """Environment of a process that uses the official SDK; the endpoints' owner in this federation."""
+        gateway_url = gateway_of(hub or self.hub)
         return {
             **os.environ,
             "HOME": str(self.directory),
             "GLOBUS_COMPUTE_CLIENT_ID": self.client["id"],
             "GLOBUS_COMPUTE_CLIENT_SECRET": self.client["secret"],
-            "GLOBUS_SDK_SERVICE_URL_AUTH": self.gateway_url,
+            "GLOBUS_SDK_SERVICE_URL_AUTH": gateway_url,
             # See stock_endpoint.py.
-            "http_proxy": self.gateway_url,
+            "http_proxy": gateway_url,
             "no_proxy": "127.0.0.1",
         }
 
-    def campaign(self, *arguments: str) -> Campaign:
-        """Start `campaign.py` with these arguments behind the endpoint's id."""
-        command = [sys.executable, str(CAMPAIGN), self.endpoint.id, *arguments]
-        campaign = Campaign(
-            command, self.client_env(), self.directory / f"campaign-{len(self._campaigns)}.jsonl", self.look
-        )
-        self._campaigns.append(campaign)
-        return campaign
-
     def close(self) -> None:
         """End everything but the broker. Idempotent."""
-        for campaign in self._campaigns:
-            campaign.close()
-        if hasattr(self, "endpoint"):
-            self.endpoint.close()
-        self.hub.stop()
+        if self.network is not None:
+            self.network.restore()
+        for site in self.sites:
+            site.close()
+        for hub in self._started:
+            hub.stop()
+        if self.network is not None:
+            self.network.close()
+            self.network = None
 
     # -- looking -------------------------------------------------------------------------------------------
 
     def look(self) -> str:
-        """What hub and endpoint have logged last."""
-        return f"--- hub\n{self.hub.log[-5000:]}\n{self.endpoint.log[-8000:]}"
+        """What hubs and endpoints have logged last."""
+        logs = [f"--- {hub.data_dir}\n{hub.log[-5000:]}" for hub in self.hubs]
+        return "\n".join([*logs, *(site.log[-8000:] for site in self.sites)])
 
     @property
     def database_url(self) -> str:
-        """Of the hub's database."""
+        """Of the hubs' database."""
+        options = self.hub.arguments
+        if "--database-url" in options:
+            return options[options.index("--database-url") + 1]
         return f"sqlite:///{self.hub.data_dir / 'hub.sqlite'}"
 
-    def counts(self, table: str, url: str | None = None) -> tuple[int, int, int]:
-        """Rows, different ids and final records of a table of tasks."""
-        engine = create_engine(url or self.database_url)
-        try:
-            with engine.connect() as connection:
-                row = connection.execute(
-                    text(
-                        f"SELECT count(*), count(DISTINCT id), "
-                        f"coalesce(sum(CASE WHEN state >= {FINAL[table]} AND finished_at IS NOT NULL "
-                        f"THEN 1 ELSE 0 END), 0) FROM {table}"
-                    )
-                ).one()
-        finally:
-            engine.dispose()
-        return int(row[0]), int(row[1]), int(row[2])
-
-    def wait_all_final(self, table: str, at_least: int, url: str | None = None) -> None:
-        """Wait until every accepted task has its one final record, and there are so many."""
+    def wait_recorded(self, table: str, ids: Sequence[str]) -> None:
+        """Wait until every task that was ever accepted has its one final record; these are among them."""
+        assert len(set(ids)) == len(ids), "no two have one id"
 
         def all_final() -> bool:
-            rows, ids, final = self.counts(table, url)
-            return rows == ids == final and rows >= at_least
+            rows = self._records(table)
+            return all(final for _, final in rows) and {task for task, _ in rows} >= set(ids)
 
-        wait_until(all_final, lambda: f"(rows, ids, final) = {self.counts(table, url)}\n{self.look()}")
+        def unfinished() -> str:
+            rows = self._records(table)
+            missing = set(ids) - {task for task, _ in rows}
+            return f"open: {[task for task, final in rows if not final]}, missing: {missing}\n{self.look()}"
 
-    def check_no_orphans(self) -> None:
-        """Stop the endpoint and the hub as an administrator does: nothing that they started is left."""
-        hub = psutil.Process(self.hub.pid)
-        children = hub.children(recursive=True)
-        self.hub.stop()
-        _, alive = psutil.wait_procs(children, timeout=30)
-        assert alive == [], f"the hub left {alive}"
+        wait_until(all_final, unfinished)
+        rows = self._records(table)
+        assert len({task for task, _ in rows}) == len(rows), "no task is in the ledger twice"
+
+    def _records(self, table: str) -> list[tuple[str, bool]]:
+        """The tasks in a table, and whether each has ended."""
+        query = f"SELECT id, state >= {FINAL[table]} AND finished_at IS NOT NULL FROM {table}"
+        engine = create_engine(self.database_url)
+        try:
+            with engine.connect() as connection:
+                return [(row[0], bool(row[1])) for row in connection.execute(text(query))]
+        finally:
+            engine.dispose()
+
+    def stop(self) -> None:
+        """Stop the sites and the hubs as their administrators do: nothing that they started is left."""
+        for site in self.sites:
+            site.stop()
+        for hub in self.hubs:
+            family = family_of(hub)
+            assert hub.stop() == 0
+            wait_ended(family)
+
+
+def gateway_of(hub: HubProcess) -> str:
+    """Where a hub's gateway listens."""
+    return str(json.loads((hub.data_dir / "hub.json").read_text())["gateway_url"])
+
+
+def family_of(hub: HubProcess) -> list[psutil.Process]:
+    """Everything that a hub has started, detached or not."""
+    mine = str(hub.data_dir)
+    found = psutil.Process(hub.pid).children(recursive=True)
+    for process in psutil.process_iter(["cmdline"]):
+        if any(mine in part for part in process.info["cmdline"] or ()):
+            found += [process, *process.children(recursive=True)]
+    return [process for process in set(found) if process.pid != hub.pid]
+
+
+def wait_ended(processes: Sequence[psutil.Process]) -> None:
+    """Fail unless all of them end by themselves within a moment."""
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert alive == [], f"the hub left {alive}"
 
 
 def wait_until(

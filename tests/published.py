@@ -1,11 +1,17 @@
-"""The servable that end-to-end tests publish, and a client of the hub they publish it to."""
+"""The servable that end-to-end tests publish, and a client of the hub they publish it to.
+
+Fixture `environments_dir`, for a conftest to import.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from dlhub_sdk.client import DLHubClient
 from hub_process import HubProcess
@@ -63,3 +69,15 @@ def make_work(directory: Path, document: dict[str, Any] | None = None) -> Path:
 def client_of(hub: HubProcess) -> DLHubClient:
     """A client with the administrator's token."""
     return DLHubClient(url=hub.url, token=hub.token)
+
+
+@pytest.fixture(scope="session")
+def environments_dir(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Path]:
+    """Environments are built once for all tests, of all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    alone = worker_id == "master"
+    directory = (base if alone else base.parent) / "environments"
+    directory.mkdir(exist_ok=True)
+    yield directory
+    if alone:  # gigabytes, which pytest would keep for three runs
+        shutil.rmtree(directory, ignore_errors=True)

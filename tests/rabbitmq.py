@@ -97,6 +97,11 @@ class RabbitServer:
         path = self._directory / "log"
         return path.read_text() if path.exists() else ""
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its process lives."""
+        return self._process is not None and self._process.poll() is None
+
     def vhost_url(self, vhost: str) -> str:
         """As `url`, of another vhost, whose name is percent-encoded already."""
         scheme = "amqps" if self.ca else "amqp"
@@ -142,13 +147,13 @@ class RabbitServer:
 
     def restart(self) -> RabbitServer:
         """Start again with the same data and ports, after `stop`, `kill`, or from running."""
-        if self._process is not None and self._process.poll() is None:
+        if self.is_running:
             self.stop()
         return self.start()
 
     def close(self) -> None:
         """End it at once and remove everything it has written."""
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.is_running:
             if self.pid:
                 self.kill()
             else:  # its start has failed half-way
@@ -165,7 +170,7 @@ class RabbitServer:
         try:
             yield self.vhost_url(name)
         finally:
-            if self._process is not None and self._process.poll() is None:
+            if self.is_running:
                 self.api("DELETE", f"/vhosts/{name}")
 
     def api(self, method: str, path: str, **options: Any) -> httpx.Response:

@@ -288,6 +288,15 @@ class StockEndpoint:
         self._process.kill()
         self._process.wait()
 
+    def kill_and_relaunch(self) -> None:
+        """`kill` it, and start it again as its administrator would; does not wait until it is there."""
+        self.kill()
+        self._wait_until(lambda: not self.user_endpoints(), "still has user endpoints")
+        self.end_leftovers()
+        # It would take its own PID file for that of an endpoint on another login node, and says to remove it.
+        (self.directory / "daemon.pid").unlink(missing_ok=True)
+        self.launch()
+
     def close(self) -> None:
         """End it and everything that it has started, and remove its home and its user. Idempotent."""
         if self._process is not None:
@@ -323,10 +332,20 @@ class StockEndpoint:
             psutil.wait_procs(left, timeout=1)
 
     def _wait(self, is_true: Callable[[], bool], otherwise: str) -> None:
-        assert self._process is not None
+        process = self._process
+        assert process is not None
+
+        def is_true_or_over() -> bool:
+            if is_true():
+                return True
+            assert process.poll() is None, f"the endpoint ended:\n{self.log}"
+            return False
+
+        self._wait_until(is_true_or_over, otherwise)
+
+    def _wait_until(self, is_true: Callable[[], bool], otherwise: str) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not is_true():
-            assert self._process.poll() is None, f"the endpoint ended:\n{self.log}"
             assert time.monotonic() < deadline, f"the endpoint {otherwise} after {PATIENCE_S} s:\n{self.log}"
             time.sleep(0.05)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,19 +9,9 @@ import pytest
 
 from dlhub_sdk.client import DLHubClient
 from hub_process import HubProcess
-from published import client_of, make_work
+from published import client_of, environments_dir, make_work
 
-
-@pytest.fixture(scope="session")
-def environments_dir(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Path]:
-    """Environments are built once for all tests, of all test processes."""
-    base = tmp_path_factory.getbasetemp()
-    alone = worker_id == "master"
-    directory = (base if alone else base.parent) / "environments"
-    directory.mkdir(exist_ok=True)
-    yield directory
-    if alone:  # gigabytes, which pytest would keep for three runs
-        shutil.rmtree(directory, ignore_errors=True)
+__all__ = ["environments_dir"]
 
 
 @pytest.fixture(scope="session")
