@@ -23,7 +23,13 @@ from hub_registry.broker.address import Address, public_address
 from hub_registry.broker.checks import check_broker
 from hub_registry.broker.consumer import Consumer
 from hub_registry.broker.dead_letters import DeadLetters
-from hub_registry.broker.interface import BrokerUnavailableError, Grant, Handler, UnroutableError
+from hub_registry.broker.interface import (
+    Broker,
+    BrokerUnavailableError,
+    Grant,
+    Handler,
+    UnroutableError,
+)
 from hub_registry.broker.link import CLOSE_S, LOST, Link, unless_lost
 from hub_registry.broker.management import PATIENCE_S as MANAGEMENT_PATIENCE_S
 from hub_registry.broker.management import Management
@@ -38,7 +44,7 @@ logger = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 
-class RabbitBroker:
+class RabbitBroker(Broker):
     """RabbitMQ for one hub process. Belongs to the event loop that starts it.
 
     Parameters
