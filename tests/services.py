@@ -50,10 +50,15 @@ def _rabbitmq() -> str | None:
     return None if rabbitmq_server() else "the program rabbitmq-server is not here"
 
 
+def _socat() -> str | None:
+    return None if shutil.which("socat") else "the program socat is not here"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "package-index": _package_index,
     "postgresql": _postgresql,
     "rabbitmq": _rabbitmq,
+    "socat": _socat,
 }
 
 
