@@ -166,9 +166,9 @@ def table(content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + content
 
 
-def deep_table() -> bytes:
+def nested_table(depth: int) -> bytes:
     nested = b""
-    for _ in range(3000):
+    for _ in range(depth):
         nested = b"\x01kF" + table(nested)
     return nested
 
@@ -184,7 +184,7 @@ HEADERS, CONTENT_TYPE = 1 << 13, 1 << 15
         pytest.param(Raw(CONTENT_TYPE, b"\x02\xff\xfe"), id="a content type that is not UTF-8"),
         pytest.param(Raw(HEADERS, table(b"\x02\xff\xfet\x01")), id="a header's name that is not UTF-8"),
         pytest.param(Raw(HEADERS, table(b"\x01kT" + b"\xff" * 8)), id="a header with a negative time"),
-        pytest.param(Raw(HEADERS, table(deep_table())), id="a header nested 3000 deep"),
+        pytest.param(Raw(HEADERS, table(nested_table(3000))), id="a header nested 3000 deep"),
     ],
 )
 async def test_properties_that_cannot_be_read_do_not_end_the_connection(
@@ -207,6 +207,53 @@ async def test_properties_that_cannot_be_read_do_not_end_the_connection(
     assert letter.body == b"poison"
     assert "properties cannot be read" in letter.headers["dlhub-reason"]
     assert (delivery.body, delivery.content_type, delivery.redelivered) == (b"next", "text/plain", False)
+
+
+@pytest.mark.parametrize(
+    ("properties", "reason"),
+    [
+        pytest.param(Raw(HEADERS, table(nested_table(300))), "No.", id="headers nested 300 deep"),
+        pytest.param(None, "No \0 \ud800.", id="a reason that neither broker nor database can keep"),
+    ],
+)
+async def test_a_dead_letter_can_be_made_of_anything(
+    broker: RabbitBroker,
+    letters: Letters,
+    audit: Audit,
+    rabbit_vhost: str,
+    connect: Connect,
+    properties: pika.BasicProperties | None,
+    reason: str,
+) -> None:
+    async def refuse(_: Delivery) -> None:
+        raise RefusedMessageError(reason)
+
+    await broker.declare("q")
+    await broker.consume("q", refuse)
+    connect(rabbit_vhost).channel().basic_publish("", "q", b"x", properties)
+
+    letter = await letters.next()
+
+    assert (letter.body, letter.headers["dlhub-reason"][:3]) == (b"x", "No" + reason[2])
+    await audited(audit)
+    await emptied(broker, "q")
+
+
+async def test_what_no_dead_letter_can_be_made_of_is_dead_lettered_by_its_queue(
+    broker: RabbitBroker, letters: Letters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(broker._dead_letters, "_put", fail)
+    await broker.declare("q")
+    await broker.publish("q", b"x", headers={"h": 1})
+    await broker.consume("q", fail)
+
+    letter = await letters.next()
+
+    assert (letter.body, letter.headers["h"]) == (b"x", 1)
+    assert letter.headers["x-death"][0]["queue"] == "q"
 
 
 async def test_a_message_over_which_the_hub_fails_is_tried_a_few_times(

@@ -166,17 +166,21 @@ class Consumer:
                 await self._deliver(delivery, last=deliveries >= MAX_DELIVERIES)
                 break
             except Exception as error:
+                # While the database is away, for instance, messages wait; that is no fault of theirs.
                 transient = _is_transient(error)
-                logger.log(
-                    30 if transient else 40,
+                deliveries += not transient
+                logger.warning(
                     "message will be delivered again",
                     queue=self._queue,
                     key=delivery.routing_key,
                     error=f"{type(error).__name__}: {error}",
                     exc_info=not transient,
                 )
-                # While the database is away, for instance, messages wait; that is no fault of theirs.
-                deliveries += not transient
+            if deliveries > MAX_DELIVERIES:
+                # Not even a dead letter can be made of it. The queue's own arguments send it there.
+                with suppress(asyncio.CancelledError, *LOST):
+                    await message.reject(requeue=False)
+                return
             if await self._is_stopped_within(pause_s):
                 return
             if _is_lost(message):

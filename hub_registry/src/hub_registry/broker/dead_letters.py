@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
@@ -52,7 +54,7 @@ class DeadLetters:
         await self._put(delivery, text, "broker:message:fail", "failed")
 
     async def _put(self, delivery: Delivery, reason: str, tag: str, outcome: Outcome) -> None:
-        reason = reason[:MAX_REASON]
+        reason = _clean(reason[:MAX_REASON])
         size = len(delivery.body)
         await self._publisher.publish(
             DEAD,
@@ -67,7 +69,7 @@ class DeadLetters:
                 "dlhub-time": int(time.time()),
                 "dlhub-hub": self._hub_id,
                 "dlhub-bytes": size,
-                "dlhub-headers": json.dumps(dict(delivery.headers), default=str)[:MAX_HEADERS],
+                "dlhub-headers": _shown(delivery.headers),
             },
             content_type=delivery.content_type or "application/octet-stream",
         )
@@ -75,11 +77,11 @@ class DeadLetters:
         detail = {
             "reason": reason,
             "exchange": delivery.exchange,
-            "routing_key": delivery.routing_key,
+            "routing_key": _clean(delivery.routing_key),
             "bytes": size,
         }
         # The routing key is who sent it: the broker lets nobody use another's.
-        actor = delivery.user_id or delivery.routing_key or HUB
+        actor = _clean(delivery.user_id or delivery.routing_key) or HUB
         for attempt in range(1, AUDIT_ATTEMPTS + 1):
             try:
                 await asyncio.to_thread(
@@ -92,3 +94,15 @@ class DeadLetters:
                     logger.error("dead letter not audited", error=str(error))
                     return
                 await asyncio.sleep(AUDIT_PAUSE_S)
+
+
+def _clean(text: str) -> str:
+    """Fit for the broker and for every database."""
+    return text.encode(errors="replace").decode().replace("\0", "\ufffd")
+
+
+def _shown(headers: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(headers), default=str)[:MAX_HEADERS]
+    except (ValueError, TypeError, RecursionError) as error:
+        return json.dumps(f"{type(error).__name__}: {error}")
