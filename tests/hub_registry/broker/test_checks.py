@@ -5,13 +5,16 @@ from __future__ import annotations
 import http.server
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from hub_registry.broker import checks
+from hub_registry.broker.interface import Grant
 from hub_registry.broker.service import RabbitBroker
 from hub_registry.errors import ConfigurationError
 from rabbitmq import USER, RabbitServer, make_certificate
@@ -173,6 +176,62 @@ async def test_tls_with_the_right_authority(make_broker: MakeBroker, tls_server:
 
     assert await broker.depth("q") == (1, 0)
     await broker.remove("q")
+
+
+@pytest.fixture
+def https_management(tls_server: RabbitServer) -> Iterator[str]:
+    """The same broker's management interface over https, with the same certificate."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            url = f"{tls_server.management_url}{self.path}"
+            answer = httpx.request(self.command, url, content=body, headers=dict(self.headers.items()))
+            self.send_response(answer.status_code)
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        do_PUT = do_DELETE = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    assert tls_server.ca is not None
+    context.load_cert_chain(tls_server.ca, tls_server.ca.with_name("key.pem"))
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"https://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+async def test_the_management_interface_over_https(
+    make_broker: MakeBroker, tls_server: RabbitServer, https_management: str
+) -> None:
+    broker = make_broker(
+        broker_url=tls_server.url, broker_management_url=https_management, broker_ca=tls_server.ca
+    )
+    await broker.start()
+
+    assert (await broker.grant(Grant("ep.one", "one", {}), 1)).startswith("amqps://ep.one:")
+
+
+async def test_a_management_interface_that_is_not_trusted(
+    make_broker: MakeBroker, rabbit: RabbitServer, https_management: str, tmp_path: Path
+) -> None:
+    other, _ = make_certificate(tmp_path)
+
+    error = await refusal(
+        make_broker(broker_url=rabbit.url, broker_management_url=https_management, broker_ca=other)
+    )
+
+    assert "management interface" in error.message
+    assert "is not trusted" in error.message
+    assert "broker_ca" in error.remedy
 
 
 async def test_tls_with_an_authority_nobody_has_named(

@@ -150,6 +150,13 @@ class Management:
             try:
                 response = await self._client.request(method, path, json=body)
             except httpx.TransportError as error:
+                if distrust := _find_distrust(error):
+                    raise ConfigurationError(
+                        f"The certificate of RabbitMQ's management interface at {self.url} is not trusted: "
+                        f"{distrust.verify_message}.",
+                        remedy="Name the PEM file of the authority that signed it as broker_ca; the host in "
+                        "broker_management_url must be one of the certificate's names.",
+                    ) from error
                 reason = str(error) or type(error).__name__
             else:
                 if response.status_code in answers:
@@ -183,6 +190,13 @@ def hash_password(password: str) -> str:
     # Salt protects guessable passwords; these are derived and have 256 bits, so it may be part of them.
     salt = hashlib.sha256(b"salt" + password.encode()).digest()[:4]
     return base64.b64encode(salt + hashlib.sha256(salt + password.encode()).digest()).decode()
+
+
+def _find_distrust(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """What an error says of a certificate, below what the HTTP client makes of it."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _whole(expression: str) -> str:
