@@ -170,10 +170,11 @@ class Bench:
         hub = hubs or ALONE
         self.ledger = SqlLedger(self.database, asyncio.get_running_loop(), hub)
         self.ledger.start()
-        self.spool = Spool(directory / "spool", inline_bytes=1024, max_bytes=1024**2)
+        name = str(hubs.number) if hubs is not None else ""
+        self.spool = Spool(directory / "spool", inline_bytes=1024, max_bytes=1024**2, hub=name)
         self.router = Router(
             Sites([self.fabric]),
-            out_dir=str(self.spool.directory),
+            out_dir=str(self.spool.results),
             inline_bytes=1024,
             idle_s=600,
             max_endpoints=2,

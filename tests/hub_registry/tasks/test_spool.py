@@ -51,7 +51,20 @@ def test_a_hub_that_starts_leaves_alone_what_another_receives(tmp_path: Path, sp
         make_old(path)
     Spool(tmp_path, inline_bytes=4, max_bytes=20)
     assert part.exists()
-    assert spool.abandoned() == ["v"]
+    assert spool.abandoned() == {old: "v"}
     assert {path.name for path in tmp_path.iterdir()} == {"t.1.tmp", "v.in", "w.out", "readme"}
     spool.remove("v")
-    assert spool.abandoned() == []
+    assert spool.abandoned() == {}
+
+
+def test_each_hub_has_a_place_of_its_own_for_results(tmp_path: Path) -> None:
+    one, two = (Spool(tmp_path, inline_bytes=4, max_bytes=20, hub=name) for name in ("1", "2"))
+    mine, late = Path(one.result_path("t")), Path(two.result_path("t"))
+    mine.write_bytes(b"recorded")
+    late.write_bytes(b"too late")
+    assert mine.read_bytes() == b"recorded"
+    for path in (mine, late):
+        make_old(path)
+    assert one.abandoned() == two.abandoned() == {mine: "t", late: "t"}
+    two.remove("t", str(mine))
+    assert one.abandoned() == {}

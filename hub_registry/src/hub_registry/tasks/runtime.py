@@ -85,6 +85,7 @@ class TaskRuntime:
             settings.spool_dir,
             inline_bytes=settings.max_inline_bytes,
             max_bytes=settings.max_body_bytes,
+            hub="" if self._database.is_sqlite else str(self._hubs.number),
         )
         sites = Sites([*await self._near(), *self._far(self.spool)])
         await sites.start()
@@ -93,7 +94,7 @@ class TaskRuntime:
         self._ledger.start()
         self.router = Router(
             sites,
-            out_dir=str(self.spool.directory),
+            out_dir=str(self.spool.results),
             inline_bytes=settings.max_inline_bytes,
             idle_s=settings.engine_idle_s,
             max_endpoints=settings.max_engines,

@@ -518,11 +518,14 @@ class Tasks:
         while removed := self._ledger.remove_expired(time.time(), SWEEP_PAGE):
             for task in removed:
                 if task.input_path is not None or task.result_path is not None:
-                    self._spool.remove(task.id)
+                    self._spool.remove(task.id, task.result_path)
         if time.monotonic() >= self._next_sweep:
             self._next_sweep = time.monotonic() + ABANDONED_S
-            for task_id in self._ledger.unknown(self._spool.abandoned()):
-                self._spool.remove(task_id)
+            abandoned = self._spool.abandoned()
+            unknown = set(self._ledger.unknown(sorted(set(abandoned.values()))))
+            for path, task_id in abandoned.items():
+                if task_id in unknown:
+                    path.unlink(missing_ok=True)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)

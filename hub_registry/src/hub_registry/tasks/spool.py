@@ -10,7 +10,7 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from hub_registry.errors import StorageFullError, TooLargeError
@@ -34,13 +34,22 @@ class Spool:
         Bodies up to this size stay in memory.
     max_bytes
         Larger bodies are refused.
+    hub
+        Name of the hub among those that share the directory. Each has a place of its own for results: what a
+        hub that was taken for dead still makes must not replace the result that another has recorded.
+
+    Attributes
+    ----------
+    results
+        Where workers put results.
     """
 
-    def __init__(self, directory: Path, *, inline_bytes: int, max_bytes: int) -> None:
+    def __init__(self, directory: Path, *, inline_bytes: int, max_bytes: int, hub: str = "") -> None:
         self.directory = directory
+        self.results = directory / hub
         self.inline_bytes = inline_bytes
         self._max_bytes = max_bytes
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.results.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def receive(self, task_id: str, chunks: AsyncIterator[bytes]) -> tuple[bytes | None, str | None]:
         """Take a request's body: in memory when small, else in a file.
@@ -91,32 +100,42 @@ class Spool:
 
     def result_path(self, task_id: str) -> str:
         """Where the worker has to put a large result of the task."""
-        return str(self.directory / f"{task_id}{RESULT_SUFFIX}")
+        return str(self.results / f"{task_id}{RESULT_SUFFIX}")
 
-    def abandoned(self) -> list[str]:
-        """Tasks with files that have not been written to for a while; blocks.
+    def abandoned(self) -> dict[Path, str]:
+        """Files that have not been written to for a while, with the ids of their tasks; blocks.
 
-        Such a file is what is left of a request that was broken off, when no task has that id. Parts of
-        inputs whose hub was killed are removed here.
+        Such a file is what is left of a request that was broken off, when no task has that id. Parts of files
+        whose writer was killed are removed here.
         """
         before = time.time() - ABANDONED_S
-        found: set[str] = set()
-        for entry in os.scandir(self.directory):
+        found: dict[Path, str] = {}
+        for path in self._files():
             try:
-                if entry.stat(follow_symlinks=False).st_mtime >= before:
+                if path.lstat().st_mtime >= before:
                     continue
-                if entry.name.endswith(PARTIAL_SUFFIX):
-                    Path(entry.path).unlink()
-                elif entry.name.endswith((INPUT_SUFFIX, RESULT_SUFFIX)):
-                    found.add(entry.name.rpartition(".")[0])
+                if path.suffix == PARTIAL_SUFFIX:
+                    path.unlink()
+                elif path.suffix in (INPUT_SUFFIX, RESULT_SUFFIX):
+                    found[path] = path.stem
             except FileNotFoundError:  # another hub was quicker
                 continue
-        return sorted(found)
+        return found
 
-    def remove(self, task_id: str) -> None:
-        """Remove what is kept for a task. Idempotent."""
-        for suffix in (INPUT_SUFFIX, RESULT_SUFFIX):
-            (self.directory / f"{task_id}{suffix}").unlink(missing_ok=True)
+    def _files(self) -> Iterator[Path]:
+        """Everybody's files."""
+        with os.scandir(self.directory) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from Path(entry.path).iterdir()
+                else:
+                    yield Path(entry.path)
+
+    def remove(self, task_id: str, result_path: str | None = None) -> None:
+        """Remove what is kept for a task: its input, and its result wherever a hub put it. Idempotent."""
+        (self.directory / f"{task_id}{INPUT_SUFFIX}").unlink(missing_ok=True)
+        for path in {self.result_path(task_id), result_path or self.result_path(task_id)}:
+            Path(path).unlink(missing_ok=True)
 
 
 def _write(descriptor: int, data: bytes) -> int:
