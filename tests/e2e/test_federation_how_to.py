@@ -20,11 +20,15 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urljoin, urlsplit
 
+import globus_sdk
 import httpx
 import psutil
 import pytest
 import requests
+from globus_compute_sdk import Client
 from urllib3.exceptions import InsecureRequestWarning
 
 from federation import free_port
@@ -324,8 +328,8 @@ class HowTo:
             return False
 
 
-def _popen(*command: str, **options: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)  # type: ignore[call-overload, no-any-return]
+def _popen(*command: str, **options: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
 
 
 @pytest.fixture(scope="module")
@@ -539,6 +543,25 @@ def test_a_proxy_in_the_forwarders_place_is_not_checked(
     with pytest.warns(InsecureRequestWarning):
         answer = requests.get("http://localhost:5000/v2/version", verify=str(other_ca), timeout=PATIENCE_S)
     assert answer.status_code == 200
+
+
+def test_a_person_signs_in_over_tls(how_to: HowTo, monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = f"https://localhost:{how_to.gateway_port}"
+    monkeypatch.setenv("GLOBUS_SDK_SERVICE_URL_AUTH", gateway)
+    monkeypatch.setenv("GLOBUS_SDK_VERIFY_SSL", str(how_to.ca))
+    program = globus_sdk.NativeAppAuthClient(Client.FUNCX_SDK_CLIENT_ID)
+    program.oauth2_start_flow("openid")
+    with httpx.Client(verify=ssl.create_default_context(cafile=how_to.ca)) as browser:
+        page = browser.get(program.oauth2_get_authorize_url())
+        assert re.match("__Host-.*; Secure", page.headers["set-cookie"])
+        fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', page.text))
+        token = (how_to.srv / "ann.token").read_text().strip()
+        target = urljoin(str(page.url), re.findall('action="([^"]*)"', page.text)[0])
+        answer = browser.post(target, data={**fields, "token": token, "decision": "allow"})
+    code = parse_qs(urlsplit(answer.headers["location"]).query)["code"][0]
+    tokens = program.oauth2_exchange_code_for_tokens(code)
+    authorizer = globus_sdk.AccessTokenAuthorizer(tokens["access_token"])
+    assert globus_sdk.AuthClient(authorizer=authorizer).userinfo()["preferred_username"] == "ann@localhost"
 
 
 def test_in_the_end_nothing_is_left(how_to: HowTo) -> None:
