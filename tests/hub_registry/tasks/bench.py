@@ -23,6 +23,7 @@ from hub_registry.hubs.service import Hubs
 from hub_registry.routing.interface import Call
 from hub_registry.routing.service import Router
 from hub_registry.routing.sites import Sites
+from hub_registry.tasks.expiry import Expiry
 from hub_registry.tasks.live import Submission
 from hub_registry.tasks.neighbours import Neighbours
 from hub_registry.tasks.service import Tasks
@@ -188,6 +189,7 @@ class Bench:
             result_ttl_s=3600,
             hub=hub,
         )
+        self.expiry = Expiry(self.ledger, self.spool)
         self.neighbours = Neighbours(hubs, self.ledger, self.tasks) if hubs is not None else None
 
     async def start(self) -> None:

@@ -393,9 +393,9 @@ async def test_one_hub_at_a_time_removes_what_has_expired(start_bench: StartBenc
 
     with a.database.write(exclusive=False) as connection:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({SWEEP_LOCK})")
-        await asyncio.to_thread(b.tasks.remove_expired)
+        await asyncio.to_thread(b.expiry.remove)
         assert b.ledger.find(task.id) is not None
-    await asyncio.to_thread(b.tasks.remove_expired)
+    await asyncio.to_thread(b.expiry.remove)
     assert b.ledger.find(task.id) is None
 
 

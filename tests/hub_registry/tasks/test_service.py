@@ -267,7 +267,7 @@ async def test_expired_tasks_are_removed_with_their_files(bench: Bench) -> None:
     endpoint = await bench.fabric.endpoint()
     await endpoint.answer()
     await ended
-    bench.tasks.remove_expired()
+    bench.expiry.remove()
     assert bench.ledger.find(task.id) is None
     assert list(bench.spool.directory.iterdir()) == []
 
@@ -281,7 +281,7 @@ async def test_files_that_no_task_knows_are_removed_in_time(bench: Bench) -> Non
         path.touch()
     for path in (mine, nobodys):
         os.utime(path, (0, 0))
-    bench.tasks.remove_expired()
+    bench.expiry.remove()
     assert set(directory.iterdir()) == {mine, new}
 
 

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 from hub_registry.routing.interface import Call, Work
 from hub_registry.tasks.interface import FinalRecord, NewTask, StoredTask, TaskState
+
+#: The error of a task that was cancelled.
+CANCELLED = {
+    "type": "CancelledError",
+    "module": "concurrent.futures",
+    "message": "The task was cancelled.",
+    "args": None,
+    "traceback": "",
+    "kind": "cancelled",
+    "who": "caller",
+    "remedy": "Submit it again if the result is wanted after all.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +118,29 @@ def stored_task(new: NewTask, record: FinalRecord, *, owner: int, result_seq: in
         owner=owner,
         endpoint=new.endpoint,
     )
+
+
+def live_again(stored: StoredTask) -> LiveTask:
+    """A live task for one that is in the ledger."""
+    new = NewTask(**{name: getattr(stored, name) for name in NewTask.__slots__})
+    at = stored.submitted_at
+    return LiveTask(new, received=at, queued=at, accepted=at)
+
+
+def ended_of(live: LiveTask) -> asyncio.Future[StoredTask]:
+    """What ends with the final record of a task."""
+    if live.ended is None:
+        live.ended = asyncio.get_running_loop().create_future()
+    return live.ended
+
+
+def answer(ended: asyncio.Future[StoredTask] | None, stored: StoredTask) -> None:
+    """Give the final record to whoever waits, if anybody still does."""
+    if ended is not None and not ended.done():
+        ended.set_result(stored)
+
+
+def fail(ended: asyncio.Future[Any] | None, error: Exception) -> None:
+    """Give an error to whoever waits, if anybody still does."""
+    if ended is not None and not ended.done():
+        ended.set_exception(error)

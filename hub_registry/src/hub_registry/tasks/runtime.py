@@ -17,6 +17,7 @@ from hub_registry.routing.sites import Sites
 from hub_registry.servables.service import Catalogue
 from hub_registry.settings import Settings
 from hub_registry.tasks.calls import Calls, FindAccount
+from hub_registry.tasks.expiry import Expiry
 from hub_registry.tasks.neighbours import Neighbours
 from hub_registry.tasks.service import Tasks
 from hub_registry.tasks.spool import Spool
@@ -108,6 +109,7 @@ class TaskRuntime:
             result_ttl_s=settings.result_ttl_s,
             hub=self._hubs,
         )
+        self._expiry = Expiry(self._ledger, self.spool)
         self._neighbours = Neighbours(self._hubs, self._ledger, self.tasks)
         self.router.start()
         await self.tasks.start()
@@ -124,7 +126,7 @@ class TaskRuntime:
 
     def remove_expired(self) -> None:
         """Remove what is no longer kept; blocks."""
-        self.tasks.remove_expired()
+        self._expiry.remove()
 
     async def stop(self) -> None:
         """End the workers; what has not ended stays in the ledger."""

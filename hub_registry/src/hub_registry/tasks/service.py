@@ -20,7 +20,6 @@ import structlog
 
 from hub_registry.accounts.interface import Principal
 from hub_registry.errors import (
-    ConcealedError,
     ConflictError,
     NotFoundError,
     RegistryError,
@@ -34,25 +33,21 @@ from hub_registry.tasks.awaited import Awaited
 from hub_registry.tasks.backlog import Backlog
 from hub_registry.tasks.groups import Groups
 from hub_registry.tasks.interface import FinalRecord, Ledger, NewTask, StoredTask, TaskState
-from hub_registry.tasks.live import LiveTask, Submission, stored_task
+from hub_registry.tasks.live import (
+    CANCELLED,
+    LiveTask,
+    Submission,
+    answer,
+    ended_of,
+    fail,
+    live_again,
+    stored_task,
+)
 from hub_registry.tasks.numbers import Numbers
-from hub_registry.tasks.spool import ABANDONED_S, Spool
+from hub_registry.tasks.policy import check_owner, check_same
+from hub_registry.tasks.spool import Spool
 
 log = structlog.get_logger(__name__)
-
-#: Expired tasks removed in one transaction.
-SWEEP_PAGE = 500
-
-CANCELLED = {
-    "type": "CancelledError",
-    "module": "concurrent.futures",
-    "message": "The task was cancelled.",
-    "args": None,
-    "traceback": "",
-    "kind": "cancelled",
-    "who": "caller",
-    "remedy": "Submit it again if the result is wanted after all.",
-}
 
 
 class Tasks:
@@ -94,7 +89,6 @@ class Tasks:
         self._numbers = Numbers(hub)
         # Whether tasks are held back, because other hubs may take this one for dead.
         self._paused = False
-        self._next_sweep = 0.0
         self._background: set[asyncio.Task[None]] = set()
         self.groups = Groups(ledger)
         self.awaited = Awaited(ledger)
@@ -137,14 +131,14 @@ class Tasks:
         """
         for submission in submissions:  # all of them, before any is on its way
             if (known := self._live.get(submission.id)) is not None:
-                _check_same(known.new, submission)
+                check_same(known.new, submission)
         fresh = [self._admit(submission) for submission in submissions if submission.id not in self._live]
         accepted: asyncio.Future[frozenset[str]] = asyncio.get_running_loop().create_future()
 
         def written(before: frozenset[str] | Exception) -> None:
             self._accepted(fresh, before)
             if isinstance(before, Exception):
-                _fail(accepted, before)
+                fail(accepted, before)
             elif not accepted.done():
                 accepted.set_result(before)
 
@@ -154,21 +148,21 @@ class Tasks:
             if submission.id in before:
                 stored = await asyncio.to_thread(self._ledger.find, submission.id)
                 if stored is not None:
-                    _check_same(stored, submission)
+                    check_same(stored, submission)
 
     def run(self, submission: Submission) -> asyncio.Future[StoredTask]:
         """Submit one task; the future ends with its final record, or with what `submit` raises."""
         known = self._live.get(submission.id)
         if known is not None:  # sent again while the first is under way
-            _check_same(known.new, submission)
-            return _ended(known)
+            check_same(known.new, submission)
+            return ended_of(known)
         live = self._admit(submission)
-        ended = _ended(live)
+        ended = ended_of(live)
 
         def written(before: frozenset[str] | Exception) -> None:
             self._accepted([live], before)
             if isinstance(before, Exception):
-                _fail(ended, before)
+                fail(ended, before)
             elif before:
                 self._spawn(self._join(submission, ended))
 
@@ -239,14 +233,14 @@ class Tasks:
         try:
             if stored is None:
                 raise NotFoundError(f"Task {submission.id} has expired.", remedy="Use a new id.")
-            _check_same(stored, submission)
+            check_same(stored, submission)
             if not stored.state.is_final:
                 ending = await self._end_of(stored, None)
                 assert ending is not None, "nobody waits for ever in vain"
                 stored = ending
-            _answer(ended, stored)
+            answer(ended, stored)
         except RegistryError as error:
-            _fail(ended, error)
+            fail(ended, error)
 
     def _find_call(self, stored: StoredTask) -> Call | RegistryError:
         try:
@@ -262,7 +256,7 @@ class Tasks:
             return await self.awaited.wait(stored.id, timeout_s)
         live = await self._take_up(stored)
         try:
-            return await asyncio.wait_for(asyncio.shield(_ended(live)), timeout_s)
+            return await asyncio.wait_for(asyncio.shield(ended_of(live)), timeout_s)
         except asyncio.TimeoutError:
             return None
 
@@ -276,7 +270,7 @@ class Tasks:
         """Run a task that the ledger has and this process does not."""
         live = self._live.get(stored.id)
         if live is None:
-            live = self._live[stored.id] = _live_again(stored)
+            live = self._live[stored.id] = live_again(stored)
         if live.work is not None or live.held is not None:
             return
         if isinstance(call, RegistryError):
@@ -380,7 +374,7 @@ class Tasks:
 
         def written(first: bool | Exception) -> None:
             if isinstance(first, Exception):
-                _fail(live.ended, first)
+                fail(live.ended, first)
                 return
             if self._live.get(new.id) is live:
                 del self._live[new.id]
@@ -390,7 +384,7 @@ class Tasks:
                 stored = stored_task(new, record, owner=self._hub.number, result_seq=number)
                 self.groups.publish(stored)
                 self.awaited.tell(stored)
-                _answer(live.ended, stored)
+                answer(live.ended, stored)
             elif live.ended is not None and not live.ended.done():
                 self._spawn(self._answer_recorded(new.id, live.ended))
 
@@ -400,9 +394,9 @@ class Tasks:
         try:
             stored = await self.awaited.wait(task_id, None)
             assert stored is not None, "nobody waits for ever in vain"
-            _answer(ended, stored)
+            answer(ended, stored)
         except RegistryError as error:
-            _fail(ended, error)
+            fail(ended, error)
 
     # -- asking --------------------------------------------------------------------------------------------
 
@@ -464,7 +458,7 @@ class Tasks:
                 f"There is no task {task_id!r}.",
                 remedy="Results are kept for a limited time; submit the input again if it has expired.",
             )
-        _check_owner(stored, principal)
+        check_owner(stored, principal)
         return stored, self._state_now(stored), live
 
     async def wait(self, task_id: str, principal: Principal, timeout_s: float) -> StoredTask | None:
@@ -498,75 +492,20 @@ class Tasks:
             if stored.id in self._live or stored.owner == self._hub.number:
                 live = await self._take_up(stored)
             else:
-                live = _live_again(stored)  # the hub that runs it drops it when it hears of the record
+                live = live_again(stored)  # the hub that runs it drops it when it hears of the record
             attempts = 0
             if live.work is not None:
                 attempts = live.work.attempts
                 live.work.cancelled = True
             self._record(live, TaskState.cancelled, Outcome(ok=False, error=CANCELLED), attempts=attempts)
-            state = (await asyncio.shield(_ended(live))).state
+            state = (await asyncio.shield(ended_of(live))).state
             if state is TaskState.cancelled:
                 return
         raise ConflictError(
             f"Task {task_id} cannot be cancelled: it has {state.name}.", remedy="Ask for its result instead."
         )
 
-    # -- keeping -------------------------------------------------------------------------------------------
-
-    def remove_expired(self) -> None:
-        """Remove expired tasks with their files; blocks."""
-        while removed := self._ledger.remove_expired(time.time(), SWEEP_PAGE):
-            for task in removed:
-                if task.input_path is not None or task.result_path is not None:
-                    self._spool.remove(task.id, task.result_path)
-        if time.monotonic() >= self._next_sweep:
-            self._next_sweep = time.monotonic() + ABANDONED_S
-            abandoned = self._spool.abandoned()
-            unknown = set(self._ledger.unknown(sorted(set(abandoned.values()))))
-            for path, task_id in abandoned.items():
-                if task_id in unknown:
-                    path.unlink(missing_ok=True)
-
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-def _live_again(stored: StoredTask) -> LiveTask:
-    new = NewTask(**{name: getattr(stored, name) for name in NewTask.__slots__})
-    at = stored.submitted_at
-    return LiveTask(new, received=at, queued=at, accepted=at)
-
-
-def _ended(live: LiveTask) -> asyncio.Future[StoredTask]:
-    if live.ended is None:
-        live.ended = asyncio.get_running_loop().create_future()
-    return live.ended
-
-
-def _answer(ended: asyncio.Future[StoredTask] | None, stored: StoredTask) -> None:
-    if ended is not None and not ended.done():
-        ended.set_result(stored)
-
-
-def _fail(ended: asyncio.Future[Any] | None, error: Exception) -> None:
-    if ended is not None and not ended.done():
-        ended.set_exception(error)
-
-
-def _check_owner(stored: StoredTask, principal: Principal) -> None:
-    if stored.user_id != principal.id and not principal.is_admin:
-        raise ConcealedError(
-            f"There is no task {stored.id!r}.", remedy="A task can be seen by the user who submitted it."
-        )
-
-
-def _check_same(known: NewTask | StoredTask, submission: Submission) -> None:
-    """Refuse an id that is taken by another user or another call."""
-    mine = known.user_id == submission.user_id
-    if not mine or (known.digest, known.method) != (submission.call.digest, submission.call.method):
-        raise ConflictError(
-            f"The task id {submission.id} (Idempotency-Key) was used before, for another call.",
-            remedy="Make a new UUID for each call; send the same one only to repeat the same request.",
-        )
