@@ -95,10 +95,12 @@ class Sites:
     def listen(self, listener: Callable[[UserEndpointEvent], None]) -> None:
         self._listeners.append(listener)
 
-    def tell(self, kind: Any, user_endpoint_id: str, *, reason: str = "", recorded: bool = True) -> None:
+    def tell(
+        self, kind: Any, user_endpoint_id: str, *, reason: str = "", recorded: bool = True, at: float = 0.0
+    ) -> None:
         """Something has happened to a user endpoint."""
         for listener in self._listeners:
-            listener(UserEndpointEvent(kind, user_endpoint_id, "site", "gateway", reason, recorded))
+            listener(UserEndpointEvent(kind, user_endpoint_id, "site", "gateway", reason, recorded, at))
 
     async def load(self, endpoint_id: str) -> EndpointRecord:
         if endpoint_id not in self.endpoints:

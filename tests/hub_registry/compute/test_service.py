@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from contextlib import AsyncExitStack
 from typing import Any
@@ -255,6 +256,42 @@ async def test_after_a_loss_unfinished_tasks_are_sent_once_more(stack: Stack) ->
         await again.answer(task_id, "done")
         await stack.ended(ada, task_id)
     assert set(again.times_seen.values()) == {1}
+
+
+async def test_what_an_idle_process_has_not_answered_is_sent_once_more(stack: Stack) -> None:
+    """A stock endpoint forgets results that the broker had not confirmed when its connection broke."""
+    ada = stack.caller()
+    site, function_id = stack.endpoint(ada), stack.function(ada)
+    ids = list((await stack.submit(ada, site, function_id, count=3)).tasks[function_id])
+    worker = await stack.worker(ada, site)
+    await until(lambda: len(worker.tasks) == 3)
+    await until(lambda: {task.state for task in stack.store.find(ids)} == {TaskState.sent})
+    await worker.answer(ids[0], "done")
+    await stack.ended(ada, ids[0])
+    idle_since = time.time()
+    later = list((await stack.submit(ada, site, function_id)).tasks[function_id])
+    await until(lambda: len(worker.tasks) == 4)
+    await until(lambda: stack.store.find(later)[0].state == TaskState.sent)
+
+    stack.sites.tell("idle", worker.id, recorded=False, at=idle_since)
+    await until(lambda: all(worker.times_seen[task_id] == 2 for task_id in ids[1:]))
+    stack.sites.tell("idle", worker.id, recorded=False, at=idle_since)  # as with each heartbeat
+    for task_id in [*ids[1:], *later]:
+        await worker.answer(task_id, "done")
+        await stack.ended(ada, task_id)
+    assert [worker.times_seen[task_id] for task_id in [*ids, *later]] == [1, 2, 2, 1]
+
+
+async def test_what_still_waits_for_an_idle_process_is_not_lost(stack: Stack) -> None:
+    ada = stack.caller()
+    site, function_id = stack.endpoint(ada), stack.function(ada)
+    (task_id,) = (await stack.submit(ada, site, function_id)).tasks[function_id]
+    await until(lambda: stack.store.find([task_id])[0].state == TaskState.sent)
+    (worker_id,) = set(stack.sites.started)
+    stack.sites.tell("idle", worker_id, at=time.time())
+    await until(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == f"idle {worker_id}"])
+    assert await stack.broker.depth(tasks_queue(worker_id)) == (1, 0)
+    assert stack.store.find([task_id])[0].state == TaskState.sent
 
 
 async def test_a_task_that_takes_its_process_along_is_given_up(stacks: Stacks, exits: AsyncExitStack) -> None:

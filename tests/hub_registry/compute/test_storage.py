@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from hub_registry.compute.interface import Batch, FinalRecord, Group, NewTask, TaskState
+from hub_registry.compute.interface import Batch, FinalRecord, Group, Lost, NewTask, TaskState
 from hub_registry.compute.storage import SqlComputeStore
 from hub_registry.database import Database
 from hub_registry.hubs.interface import ALONE, Membership
@@ -189,6 +189,18 @@ async def test_after_a_loss_open_tasks_are_this_hubs_to_send_and_ended_ones_stay
         TaskState.accepted,
     ]
     assert [task.id for task in one.unsent("another", 10, 10**6)] == elsewhere
+
+
+async def test_only_what_was_sent_before_a_time_can_be_lost_then(store: Store) -> None:
+    early, late, waiting = await store.put(3, group=group(store))
+    sent = {task.id: task for task in store.unsent("uep", 10, 10**6)}
+    await store.mark_sent([sent[early]], 150.0)
+    await store.mark_sent([sent[late]], 160.0)
+    assert store.lose("uep", 0, sent_before=160.0) == Lost(0, {early: 1})
+    assert store.lose("uep", 4, sent_before=160.0).again == 1
+    assert store.lose("uep", 4, sent_before=160.0).again == 0, "another hub was first"
+    assert [task.id for task in store.unsent("uep", 10, 10**6)] == [early, waiting]
+    assert store.states([early, late]) == [TaskState.accepted, TaskState.sent]
 
 
 async def test_a_task_that_is_lost_too_often_is_given_up(store: Store) -> None:

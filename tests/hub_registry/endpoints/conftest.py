@@ -66,7 +66,7 @@ async def open_hub(
             monotonic=clock.monotonic,
             **arguments,
         )
-        hub = HubParts(id, service, broker, database, clock)
+        hub = HubParts(id, service, broker, database, clock, hears)
         service.listen(hub.events.append)
         opened.append(hub)
         hub.watch_reports()
@@ -112,6 +112,7 @@ def site(play: Callable[[Any], Awaitable[Any]]) -> Callable[..., Awaitable[Playe
         endpoint: PlayedEndpoint = await play(PlayedEndpoint(answer))
         await endpoint.heartbeat()
         await hub.until_state(endpoint.id, "online")
+        await hub.drained()  # each heartbeat comes twice, and the second would count from when it came
         return endpoint
 
     return register
@@ -125,6 +126,7 @@ def started(play: Callable[[Any], Awaitable[Any]]) -> Callable[..., Awaitable[Pl
         process: PlayedUserEndpoint = await play(PlayedUserEndpoint(await endpoint.command()))
         await process.heartbeat(active=True, **state)
         await hub.until_event("online")
+        await hub.drained()
         return process
 
     return start

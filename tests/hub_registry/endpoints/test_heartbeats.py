@@ -143,6 +143,41 @@ async def test_a_running_user_endpoint_that_breaks_is_lost_with_its_reason(
     assert (await hub.until_event("lost")).reason == "The engine is gone."
 
 
+async def test_one_that_has_had_nothing_for_a_while_is_idle_since_it_said_so_first(
+    hub: HubParts, site: Site, started: Started
+) -> None:
+    endpoint = await site(hub)
+    id = await ask(hub, endpoint.id)
+    process = await started(hub, endpoint)
+
+    async def report(outstanding: int, engine: str = "GlobusComputeEngine") -> None:
+        await process.heartbeat(active=True, engine_type=engine, outstanding_tasks=outstanding)
+        await hub.drained()
+
+    for reported in (3, 0):
+        await report(reported)
+        await hub.pass_time(30)
+    # Those of half a minute can come at once, after trouble with a connection.
+    since = hub.clock.wall() - 30
+    await report(0)
+    await report(0)
+    assert hub.events == []
+    for _ in range(2):
+        await hub.pass_time(30)
+        await report(0)
+        event = await hub.until_event("idle")
+        assert (event.user_endpoint_id, event.purpose, event.at) == (id, "gateway", since)
+    await report(1)
+    await hub.pass_time(30)
+    await report(0)
+    await hub.pass_time(30)
+    # Other engines have not counted.
+    await report(0, "ThreadPoolEngine")
+    await hub.pass_time(30)
+    await report(0)
+    assert hub.events == []
+
+
 async def test_heartbeats_that_come_twice_or_late_change_nothing(
     hub: HubParts, site: Site, started: Started
 ) -> None:

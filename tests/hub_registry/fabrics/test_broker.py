@@ -88,8 +88,8 @@ class PlayedEndpoints:
             USER_ENDPOINT_ID, record.id, purpose, identity, config, runtime, self.state, 0.0, self.report
         )
 
-    def tell(self, kind: Any, reason: str = "") -> None:
-        event = UserEndpointEvent(kind, USER_ENDPOINT_ID, ENDPOINT_ID, "fabric", reason, True)
+    def tell(self, kind: Any, reason: str = "", at: float = 0.0) -> None:
+        event = UserEndpointEvent(kind, USER_ENDPOINT_ID, ENDPOINT_ID, "fabric", reason, True, at)
         for listener in self.listeners:
             listener(event)
 
@@ -100,6 +100,12 @@ class PlayedBroker:
     def __init__(self) -> None:
         self.published: asyncio.Queue[tuple[str, bytes, Mapping[str, Any]]] = asyncio.Queue()
         self.errors: list[Exception] = []
+        self.waiting = 0
+
+    async def depth(self, queue: str) -> tuple[int, int]:
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.waiting, 1
 
     async def publish(self, queue: str, body: bytes, *, headers: Mapping[str, Any], **options: Any) -> None:
         if self.errors:
@@ -462,6 +468,34 @@ async def test_a_process_that_goes_on_without_workers_is_not_waited_for_long(
     await stage.result(pack_result(failed))
     assert isinstance(await answer, WorkersGoneError)
     assert stage.lost == []
+
+
+async def test_what_an_idle_process_has_not_answered_is_sent_again(stage: Stage) -> None:
+    endpoint = await stage.open()
+    lost, sent_later = stage.submit(endpoint), stage.submit(endpoint)
+    first = await stage.sent()
+    await stage.sent()
+    arrival = stage.depot.receive(first, "task")
+    arrival.write(b"came, and the answer did not")
+    arrival.finish(None)
+    while not all(each.published_at for each in endpoint.batches._waiting.values()):
+        await asyncio.sleep(0)
+    endpoint.batches._waiting[first].published_at = 100.0
+    stage.broker.waiting = 1
+    stage.endpoints.tell("idle", at=200.0)
+    await asyncio.sleep(0.02)
+    stage.broker.errors = [BrokerUnavailableError("away")]
+    stage.endpoints.tell("idle", at=200.0)
+    await asyncio.sleep(0.02)
+    assert not lost.done(), "it may wait in the queue"
+    stage.broker.waiting = 0
+    stage.endpoints.tell("idle", at=200.0)
+    error = await asyncio.wait_for(lost, 10)
+    assert isinstance(error, EndpointLostError)
+    assert "has not sent the answer" in str(error)
+    assert not sent_later.done()
+    assert stage.lost == [], "the endpoint is there"
+    assert list(stage.depot.input_path("x").parent.iterdir()) == []
 
 
 async def test_events_of_others_do_nothing(stage: Stage) -> None:

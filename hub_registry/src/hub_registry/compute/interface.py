@@ -257,8 +257,11 @@ class ComputeStore(Protocol):
     def adopt(self) -> int:
         """Make unsent tasks of hubs that are no more this hub's; how many there were."""
 
-    def lose(self, user_endpoint_id: str, max_losses: int) -> Lost:
-        """Make the open tasks of a user endpoint this hub's, to be sent once more; counts it as a loss."""
+    def lose(self, user_endpoint_id: str, max_losses: int, *, sent_before: float | None = None) -> Lost:
+        """Make the open tasks of a user endpoint this hub's, to be sent once more; counts it as a loss.
+
+        With `sent_before` only those that were sent before that time.
+        """
 
     def resend(self, user_endpoint_id: str) -> int:
         """The same without counting: for what was put into a queue that has just been emptied."""

@@ -22,6 +22,7 @@ from hub_registry.compute.interface import (
     ComputeStore,
     ConcealedTaskError,
     Group,
+    Lost,
     NewTask,
     StoredTask,
     UnknownTaskError,
@@ -208,7 +209,11 @@ class ComputeTasks:
     # -- what happens to user endpoints ---------------------------------------------------------------------
 
     def _on_event(self, event: UserEndpointEvent) -> None:
-        if event.purpose != "gateway" or not event.recorded:
+        if event.purpose != "gateway":
+            return
+        if event.kind == "idle":
+            self._spawn(self._after_rest(event), f"idle {event.user_endpoint_id}")
+        if not event.recorded:
             return
         if event.kind == "lost":
             self._spawn(self._persist(self._after_loss, event), f"lost {event.user_endpoint_id}")
@@ -224,16 +229,46 @@ class ComputeTasks:
         """
         of = event.user_endpoint_id
         lost = await asyncio.to_thread(self._store.lose, of, self._max_losses)
-        for losses in set(lost.given_up.values()):
-            await self._results.fail(
-                [task_id for task_id, count in lost.given_up.items() if count == losses],
-                f"The endpoint {event.endpoint_id} was lost {losses} times while it had this task. The task "
-                "is not sent again: it may be what ends the process, by using too much memory for instance.",
-            )
+        await self._give_up(
+            lost,
+            f"The endpoint {event.endpoint_id} was lost {{losses}} times while it had this task. The task "
+            "is not sent again: it may be what ends the process, by using too much memory for instance.",
+        )
         await self._broker.purge(tasks_queue(of))
         await asyncio.to_thread(self._store.resend, of)
         self._dispatcher.wake(of)
         log.info("tasks_sent_again", user_endpoint=of, tasks=lost.again)
+
+    async def _after_rest(self, event: UserEndpointEvent) -> None:
+        """Send once more what a user endpoint has not answered that has nothing left to do.
+
+        Any hub may do so, the first one does. What still waits in the queue is not lost.
+        """
+        of = event.user_endpoint_id
+        try:
+            if not await asyncio.to_thread(self._store.open_tasks, of, 1):
+                return
+            depth = await self._broker.depth(tasks_queue(of))
+            if depth is None or depth[0] > 0:
+                return
+            lost = await asyncio.to_thread(self._store.lose, of, self._max_losses, sent_before=event.at)
+            await self._give_up(
+                lost,
+                f"The endpoint {event.endpoint_id} was given this task {{losses}} times, has nothing left to "
+                "do, and has sent no result. The administrator of the site finds more in the endpoint's log.",
+            )
+        except RegistryError as error:  # there is another time
+            log.warning("lost_results_not_looked_for", user_endpoint=of, reason=str(error))
+            return
+        if lost.again:
+            log.warning("results_lost", user_endpoint=of, tasks=lost.again)
+            self._dispatcher.wake(of)
+
+    async def _give_up(self, lost: Lost, reason: str) -> None:
+        """End what was lost too often; `reason` says how often where it has ``{losses}``."""
+        for losses in set(lost.given_up.values()):
+            task_ids = [task_id for task_id, count in lost.given_up.items() if count == losses]
+            await self._results.fail(task_ids, reason.format(losses=losses))
 
     async def _after_failure(self, event: UserEndpointEvent) -> None:
         """End the tasks that wait for a user endpoint which could not be started."""

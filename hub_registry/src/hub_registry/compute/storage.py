@@ -313,9 +313,11 @@ class SqlComputeStore:
         with self._database.write() as connection:
             return 0 if is_known(connection, hub) else connection.execute(statement).rowcount
 
-    def lose(self, user_endpoint_id: str, max_losses: int) -> Lost:
+    def lose(self, user_endpoint_id: str, max_losses: int, *, sent_before: float | None = None) -> Lost:
         """See `ComputeStore.lose`."""
-        mine = (_OPEN, _tasks.c.user_endpoint_id == user_endpoint_id)
+        mine = [_OPEN, _tasks.c.user_endpoint_id == user_endpoint_id]
+        if sent_before is not None:
+            mine += [_tasks.c.state == int(TaskState.sent), _tasks.c.sent_at < sent_before]
         # A task that had not been sent yet was not lost; but if it is on its way just now, it may be gone
         # with what is removed from the queue: it gets another turn as well.
         count = (

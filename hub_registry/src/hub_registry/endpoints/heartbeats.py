@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
@@ -51,6 +52,11 @@ STILL_THERE_PERIODS = 4.0
 STILL_THERE_S = 120.0
 #: Seconds between two attempts to start one.
 TRY_AGAIN_S = 5.0
+
+#: A user endpoint that has said for so many heartbeats, and seconds, that no task is with it has none:
+#: reports can come late, and a result for as long as it takes a connection to come back.
+IDLE_PERIODS = 1.9
+IDLE_S = 14.0
 
 #: Seconds in which a broker that is well answers.
 PROMPT_S = 2.0
@@ -93,6 +99,8 @@ class Heartbeats:
         self._catching_up = True
         # Since when this hub has known that they are leaving.
         self._leaving_since: dict[str, float] = {}
+        # Since when they have said that no task is with them: by the monotonic clock, and by the other one.
+        self._idle_since: dict[str, tuple[float, float]] = {}
 
     async def on_report(self, delivery: Delivery, *, record: bool) -> None:
         """Take a heartbeat.
@@ -138,6 +146,7 @@ class Heartbeats:
             self._mirror.see(report, at)
             if user_endpoint is not None:
                 await self._changes.change_user_endpoint(report.id, states.heard(self._mirror.hub_id))
+                self._note_idle(report, at)
             else:
                 await self._came(endpoint)
 
@@ -167,7 +176,7 @@ class Heartbeats:
                 step = states.endpoint_state(state, _silence(state))
                 await self._changes.change_endpoint(id, step)
             if state == "offline":
-                self._sights.forget(id)
+                self._forget(id)
 
     def expect(self) -> None:
         """Give everyone who is said to be there the time to be heard of."""
@@ -177,6 +186,21 @@ class Heartbeats:
         for user_endpoint in self._mirror.user_endpoints.values():
             if user_endpoint.is_up:
                 self._sights.expect(user_endpoint.id, user_endpoint.period_s)
+
+    def _forget(self, id: str) -> None:
+        self._sights.forget(id)
+        self._idle_since.pop(id, None)
+
+    def _note_idle(self, report: Report, at: float) -> None:
+        """Tell of a user endpoint that has had nothing for so long that all it was given must have ended."""
+        if not _says_it_has_nothing(report.figures):
+            self._idle_since.pop(report.id, None)
+            return
+        now = self._monotonic()
+        since, since_at = self._idle_since.setdefault(report.id, (now, at))
+        row = self._mirror.user_endpoints.get(report.id)
+        if row is not None and now - since >= max(IDLE_S, IDLE_PERIODS * report.period_s):
+            self._mirror.tell(row, "idle", since_at)
 
     def _expected(self) -> list[tuple[str, State]]:
         """Who is said to be there, and in what state."""
@@ -208,7 +232,7 @@ class Heartbeats:
     async def _gone(self, report: Report, is_user_endpoint: bool) -> None:
         """The sender ends, or has not begun."""
         reason = report.error or "It said good-bye."
-        self._sights.forget(report.id)
+        self._forget(report.id)
         if not is_user_endpoint:
             await self._changes.change_endpoint(report.id, states.endpoint_state("offline", reason))
             return
@@ -240,7 +264,7 @@ class Heartbeats:
             endpoint = self._mirror.endpoints.get(row.endpoint_id)
             # Without its endpoint it does not come back.
             gone = endpoint is None or endpoint.state == "offline"
-            if gone or _has_nothing(row) or now - since[row.id] > COME_BACK_S:
+            if gone or _says_it_has_nothing(row.report) or now - since[row.id] > COME_BACK_S:
                 step = states.lost(self._mirror.hub_id, self._clock(), row.reason)
                 await self._changes.change_user_endpoint(row.id, step)
 
@@ -269,9 +293,8 @@ class Heartbeats:
             )
 
 
-def _has_nothing(row: StoredUserEndpoint) -> bool:
-    """Whether its last report says that no task is with it; other engines report zero whatever they have."""
-    report = row.report
+def _says_it_has_nothing(report: Mapping[str, Any]) -> bool:
+    """Whether no task is with a user endpoint; other engines report zero whatever they have."""
     return report.get("engine_type") == "GlobusComputeEngine" and report.get("outstanding_tasks") == 0
 
 

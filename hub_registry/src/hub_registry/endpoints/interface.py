@@ -111,17 +111,22 @@ class UserEndpointEvent:
 
     `online`: it takes tasks; `lost`: its heartbeats ended with tasks on it, or it stopped with tasks waiting:
     the tasks must be sent again; `failed`: it could not be started, and `reason` is the site's own message:
-    the tasks that wait for it fail. `recorded` is true in the one hub whose record of the event was the
-    first: what must happen once for all hubs is done there. Where that hub ends before it can be done,
-    another one is told of the event with `recorded`: so it may come twice, and then must do no harm.
+    the tasks that wait for it fail; `idle`: for a while it has said that no task is with it, first at `at`,
+    so what was sent before and is unanswered never will be answered: a stock process whose connection breaks
+    forgets the results that the broker had not confirmed.
+
+    `recorded` is true in the one hub whose record of the event was the first: what must happen once for all
+    hubs is done there. Where that hub ends before it can be done, another one is told of the event with
+    `recorded`: so it may come twice, and then must do no harm. Of `idle` every hub is told, again and again.
     """
 
-    kind: Literal["online", "lost", "failed"]
+    kind: Literal["online", "lost", "failed", "idle"]
     user_endpoint_id: str
     endpoint_id: str
     purpose: Purpose
     reason: str
     recorded: bool
+    at: float = 0.0
 
 
 Listener = Callable[[UserEndpointEvent], None]

@@ -116,9 +116,9 @@ class Mirror:
 
     # -- telling -------------------------------------------------------------------------------------------
 
-    def tell(self, row: StoredUserEndpoint, kind: str) -> None:
+    def tell(self, row: StoredUserEndpoint, kind: str, at: float = 0.0) -> None:
         """Tell the listeners of an event; it is `recorded` in the hub that the row names for it."""
-        recorded_by = row.online_by if kind == "online" else row.event_by
+        recorded_by = row.online_by if kind in ("online", "idle") else row.event_by
         event = UserEndpointEvent(
             kind=kind,  # type: ignore[arg-type]
             user_endpoint_id=row.id,
@@ -126,6 +126,7 @@ class Mirror:
             purpose=row.purpose,
             reason=row.reason,
             recorded=recorded_by == self.hub_id,
+            at=at,
         )
         for listener in self._listeners:
             try:

@@ -13,7 +13,13 @@ from typing import Any
 
 import structlog
 
-from hub_registry.broker.interface import Broker, Delivery, RefusedMessageError
+from hub_registry.broker.interface import (
+    Broker,
+    BrokerUnavailableError,
+    Delivery,
+    RefusedMessageError,
+    tasks_queue,
+)
 from hub_registry.broker.messages import ResultMessage
 from hub_registry.broker.messages import unpack_result as unpack_message
 from hub_registry.depot.service import Depot
@@ -216,6 +222,10 @@ class BrokerFabric:
     def _on_event(self, event: UserEndpointEvent) -> None:
         if event.purpose != PURPOSE:
             return
+        if event.kind == "idle":
+            if any(each.batches.published_before(event.at) for each in self._opened_at(event)):
+                self.spawn(self._end_unanswered(event))
+            return
         for starting in self._starting.get(event.user_endpoint_id, ()):
             if starting.done():
                 continue
@@ -227,9 +237,27 @@ class BrokerFabric:
             return
         # Also where it could not be started again: its batches may run elsewhere, or fail at the next start.
         error = EndpointLostError(f"The endpoint {event.endpoint_id} is lost. {event.reason}")
-        for endpoint in list(self.opened):
-            if endpoint.user_endpoint_id == event.user_endpoint_id:
-                endpoint.lose(error)
+        for endpoint in self._opened_at(event):
+            endpoint.lose(error)
+
+    def _opened_at(self, event: UserEndpointEvent) -> list[BrokerEndpoint]:
+        return [each for each in self.opened if each.user_endpoint_id == event.user_endpoint_id]
+
+    async def _end_unanswered(self, event: UserEndpointEvent) -> None:
+        """Give up the batches that a user endpoint with nothing left to do has not answered."""
+        try:
+            depth = await self.broker.depth(tasks_queue(event.user_endpoint_id))
+        except BrokerUnavailableError:  # there is another time
+            return
+        if depth is None or depth[0] > 0:  # they wait in the queue
+            return
+        for endpoint in self._opened_at(event):
+            for waiting in endpoint.batches.published_before(event.at):
+                log.warning("answer_lost", site=event.endpoint_id, batch=waiting.id)
+                error = EndpointLostError(
+                    f"The endpoint {event.endpoint_id} has nothing left to do, and has not sent the answer."
+                )
+                endpoint.batches.give_up(waiting, error)
 
 
 def _start_error(event: UserEndpointEvent) -> EndpointStartError:

@@ -22,11 +22,14 @@ class Waiting:
     ----------
     sent
         What was sent; None until it is.
+    published_at
+        When the broker had it, in epoch seconds; None until it has.
     """
 
     id: str
     done: BatchDone
     sent: Sent | None = None
+    published_at: float | None = None
 
 
 class Batches:
@@ -73,6 +76,18 @@ class Batches:
         """Answer a batch, unless it was answered or taken before."""
         if self._waiting.pop(waiting.id, None) is not None:
             waiting.done(answer)
+
+    def published_before(self, at: float) -> list[Waiting]:
+        """The batches that the broker had before a moment, in epoch seconds."""
+        waiting = self._waiting.values()
+        return [each for each in waiting if each.published_at is not None and each.published_at < at]
+
+    def give_up(self, waiting: Waiting, error: Exception) -> None:
+        """Answer a batch that is lost, unless it was answered or taken before."""
+        if self._waiting.get(waiting.id) is waiting:
+            if waiting.sent is not None:
+                self._forget(waiting.sent)
+            self.finish(waiting, error)
 
     def lose(self, error: Exception) -> None:
         """The endpoint has ended by itself: say so, then answer every batch. Idempotent."""

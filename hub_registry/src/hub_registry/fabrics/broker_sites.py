@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -93,6 +94,7 @@ class BrokerEndpoint:
                     await self._fabric.broker.publish(
                         tasks_queue(self.user_endpoint_id), body, headers=headers
                     )
+                    waiting.published_at = time.time()
                     return
                 except BrokerUnavailableError as error:
                     # It may be there or not: two answers to one batch are one.
