@@ -65,6 +65,9 @@ def test_the_token_is_nowhere_in_the_log_or_the_data(shared_hub: HubProcess) -> 
 def test_log_lines_are_json_with_the_request_id(shared_hub: HubProcess) -> None:
     answer = shared_hub.request("GET", "/nothing", headers={"X-Request-Id": "look-for-me"})
     assert answer.status_code == 404
+    deadline = time.monotonic() + 10.0
+    while "look-for-me" not in shared_hub.log and time.monotonic() < deadline:
+        time.sleep(0.01)  # the line may come after the answer
     lines = [json.loads(line) for line in shared_hub.log.splitlines()]
     found = [line for line in lines if line.get("request_id") == "look-for-me"]
     assert [(line["event"], line["status"], line["path"]) for line in found] == [

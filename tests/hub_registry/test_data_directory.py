@@ -58,9 +58,20 @@ def test_a_database_file_elsewhere_takes_one_hub(tmp_path: Path) -> None:
     lock.release()
     open_data_directory(Settings.load(data_dir=tmp_path / "b", database_url=url)).release()
     assert not (tmp_path / "shared.sqlite.lock").exists()
-    inside = Settings.load(data_dir=tmp_path / "c")
-    open_data_directory(inside).release()
-    assert list(inside.data_dir.iterdir()) == []
+
+
+def test_the_database_in_one_hubs_directory_is_no_other_hubs(tmp_path: Path) -> None:
+    first = Settings.load(data_dir=tmp_path / "a")
+    second = Settings.load(data_dir=tmp_path / "b", database_url=f"sqlite:///{tmp_path}/a/hub.sqlite")
+    lock = open_data_directory(first)
+    with pytest.raises(ConfigurationError, match=r"database whose lock is .*/a/hub\.sqlite\.lock"):
+        open_data_directory(second)
+    lock.release()
+    assert list(first.data_dir.iterdir()) == []
+    lock = open_data_directory(second)
+    with pytest.raises(ConfigurationError, match="Another hub already works on the database"):
+        open_data_directory(first)
+    lock.release()
 
 
 def test_hubs_that_share_a_server_have_a_directory_each(tmp_path: Path) -> None:

@@ -32,11 +32,12 @@ async def test_jobs_come_round_and_one_that_fails_does_not_disturb() -> None:
     assert turns >= 3
 
 
-async def test_each_job_is_done_a_last_time_at_the_end() -> None:
+async def test_what_was_counted_is_written_down_at_the_end() -> None:
     done: list[str] = []
     housekeeping = Housekeeping()
-    housekeeping.add("a", 3600.0, lambda: done.append("a"))
-    housekeeping.add("b", 3600.0, lambda: done.append("b"))
+    housekeeping.add("a", 3600.0, lambda: done.append("a"), at_end=True)
+    housekeeping.add("removal", 3600.0, lambda: done.append("removal"))
+    housekeeping.add("b", 3600.0, lambda: done.append("b"), at_end=True)
     await housekeeping.start()
     assert done == []
     await housekeeping.stop()

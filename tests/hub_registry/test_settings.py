@@ -61,7 +61,7 @@ def test_every_wrong_setting_is_named_with_its_value() -> None:
     assert "port is 'eighty'" in message
     assert "workers is 0" in message
     assert "colour is not a setting" in message
-    assert "--allow-plaintext" in caught.value.remedy
+    assert "DLHUB_HUB_PORT" in caught.value.remedy
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,9 @@ class Holds:
 def open_data_directory(settings: Settings) -> Holds:
     """Make the directory where it is missing, close it to other users, and take its lock.
 
-    The lock lets one hub at a time work on the directory, and on a database that is a file: one elsewhere has
-    a lock of its own beside it. Hubs that share a database server have a directory each.
+    The lock lets one hub at a time work on the directory. A database that is a file has a lock of its own
+    beside it, wherever it is: one hub's file can be named as another's `database_url`. Hubs that share a
+    database server have a directory each.
 
     Returns
     -------
@@ -72,7 +73,7 @@ def id_file(settings: Settings) -> Path:
 
 
 def _database_lock_file(settings: Settings) -> Path | None:
-    """The lock of a database file that lies outside the directory."""
+    """The lock of a database that is a file."""
     try:
         url = make_url(settings.database_url)
     except ArgumentError:  # told when it is opened
@@ -80,7 +81,7 @@ def _database_lock_file(settings: Settings) -> Path | None:
     if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
         return None
     file = Path(str(url.database)).resolve()
-    if file.parent == settings.data_dir.resolve() or not file.parent.is_dir():
+    if not file.parent.is_dir():
         return None
     return file.with_name(f"{file.name}.lock")
 

@@ -16,10 +16,11 @@ class _Job:
     name: str
     period_s: float
     work: Callable[[], object]
+    at_end: bool
 
 
 class Housekeeping:
-    """Runs each job in a thread, every so often and once more at the end.
+    """Runs each job in a thread, every so often; what has been counted is also written down at the end.
 
     A job that fails is logged and tried again at its next turn; it never disturbs the others.
     """
@@ -28,9 +29,12 @@ class Housekeeping:
         self._jobs: list[_Job] = []
         self._tasks: list[asyncio.Task[None]] = []
 
-    def add(self, name: str, period_s: float, work: Callable[[], object]) -> None:
-        """Do `work` every `period_s` seconds. Call it before `start`."""
-        self._jobs.append(_Job(name, period_s, work))
+    def add(self, name: str, period_s: float, work: Callable[[], object], *, at_end: bool = False) -> None:
+        """Do `work` every `period_s` seconds, with `at_end` once more in `stop`. Call it before `start`.
+
+        `stop` also comes where another service could not start, so work `at_end` needs none of them.
+        """
+        self._jobs.append(_Job(name, period_s, work, at_end))
 
     async def start(self) -> None:
         """Begin; the first turn of a job comes after its period."""
@@ -39,13 +43,14 @@ class Housekeeping:
         ]
 
     async def stop(self) -> None:
-        """End, and do each job a last time, so that nothing counted is lost."""
+        """End, and do the jobs `at_end` a last time, so that nothing counted is lost."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         for job in self._jobs:
-            await _do(job)
+            if job.at_end:
+                await _do(job)
 
 
 async def _repeat(job: _Job) -> None:

@@ -115,9 +115,9 @@ class Hub:
 
         self.health.add("database", self.database.check)
         self.health.add("disk", check_disk(settings.data_dir, settings.min_free_bytes))
-        self.housekeeping.add("token use", 60.0, self.accounts.save_last_used)
-        self.housekeeping.add("refusals", WINDOW_S / 2, self.audit.flush_ended_window)
-        self.housekeeping.add("requests", 60.0, self.access_log.flush)
+        self.housekeeping.add("token use", 60.0, self.accounts.save_last_used, at_end=True)
+        self.housekeeping.add("refusals", WINDOW_S / 2, self.audit.flush_ended_window, at_end=True)
+        self.housekeeping.add("requests", 60.0, self.access_log.flush, at_end=True)
         self.housekeeping.add("expired tasks", 60.0, self.task_runtime.remove_expired)
         catalogue.add_housekeeping(self.housekeeping)
         self.housekeeping.add("results nobody waits for", 3600.0, self._remove_stale_results)

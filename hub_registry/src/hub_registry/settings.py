@@ -378,8 +378,8 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise ConfigurationError(
                 "The hub cannot be set up like this: " + "; ".join(_sentences(error)) + ".",
-                remedy=f"Settings are command line options (--allow-plaintext), variables "
-                f"({ENV_PREFIX}ALLOW_PLAINTEXT) or lines of the configuration file (allow_plaintext = true).",
+                remedy=f"A setting is an option (--port), a variable ({ENV_PREFIX}PORT) or a line of the "
+                "configuration file (port = 8787); `hub_registry serve --help` lists all.",
             ) from error
         except ValueError as error:  # the TOML file cannot be read
             raise ConfigurationError(

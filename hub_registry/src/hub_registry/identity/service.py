@@ -271,7 +271,7 @@ class Identities:
 
     def add_housekeeping(self, housekeeping: Housekeeping) -> None:
         """Let what has expired be removed now and then, and the use of tokens be written down."""
-        housekeeping.add("use of OAuth tokens", 60.0, self.save_last_used)
+        housekeeping.add("use of OAuth tokens", 60.0, self.save_last_used, at_end=True)
         housekeeping.add("expired OAuth tokens", 3600.0, self.remove_expired)
 
     def save_last_used(self) -> None:
