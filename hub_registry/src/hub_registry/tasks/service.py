@@ -16,8 +16,6 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-import structlog
-
 from hub_registry.accounts.interface import Principal
 from hub_registry.errors import (
     ConflictError,
@@ -46,8 +44,6 @@ from hub_registry.tasks.live import (
 from hub_registry.tasks.numbers import Numbers
 from hub_registry.tasks.policy import check_owner, check_same
 from hub_registry.tasks.spool import Spool
-
-log = structlog.get_logger(__name__)
 
 
 class Tasks:
