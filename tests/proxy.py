@@ -1,7 +1,7 @@
 """A TCP proxy whose network can be cut: what stands between two processes in the fault tests.
 
-`cut` drops packets as a broken cable does: connections stay open and nothing arrives, and new ones are taken and
-never answered. `reset` ends connections at once, as a restarted router does. `restore` forwards again.
+`cut` drops packets as a broken cable does: connections stay open and nothing arrives, and new ones are taken
+and never answered. `reset` ends connections at once, as a restarted router does. `restore` forwards again.
 """
 
 from __future__ import annotations
