@@ -102,6 +102,12 @@ class EndpointMethods(Session):
         found = choose_endpoint(self.endpoints(), endpoint)
         return EndpointRecord.from_json(self._object(requests.change_endpoint(found.id, config=config)))
 
+    def delete_endpoint(self, endpoint: str) -> None:
+        """Remove an endpoint: what it runs is ended, and tasks that wait for it fail; for its owner."""
+        found = choose_endpoint(self.endpoints(), endpoint)
+        request = requests.delete_endpoint(found.id)
+        check(request, self._transport.send(request))
+
     def clients(self, everyone: bool = False) -> list[ClientRecord]:
         """Return the OAuth clients of this account, oldest first; of all, for an administrator."""
         answer = self._object(requests.clients(everyone))

@@ -242,6 +242,10 @@ def change_endpoint(
     return Request("PATCH", path, {"Content-Type": JSON}, _json(change), missing=EndpointNotFoundError)
 
 
+def delete_endpoint(endpoint_id: str) -> Request:
+    return Request("DELETE", f"/endpoints/{_id(endpoint_id)}", missing=EndpointNotFoundError)
+
+
 def endpoint_history(endpoint_id: str, *, before: int | None = None, limit: int = 100) -> Request:
     path = _path(f"/endpoints/{_id(endpoint_id)}/history", before=before, limit=limit)
     return Request("GET", path, missing=EndpointNotFoundError)

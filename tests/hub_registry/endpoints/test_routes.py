@@ -16,6 +16,10 @@ from played_site import PlayedEndpoint, PlayedUserEndpoint
 
 from hub_registry import problems
 from hub_registry.accounts.routes import principal
+from hub_registry.accounts.service import Accounts
+from hub_registry.accounts.storage import SqlAccountsStore
+from hub_registry.audit.service import Audit
+from hub_registry.audit.storage import SqlAuditStore
 from hub_registry.endpoints import routes
 from hub_registry.errors import RegistryError
 from hub_registry.identity.interface import Caller
@@ -50,7 +54,9 @@ class Page:
 async def page(hub: HubParts) -> AsyncIterator[Page]:
     app = FastAPI()
     app.include_router(routes.router)
-    app.state.hub = SimpleNamespace(endpoints=hub.service)
+    accounts = Accounts(SqlAccountsStore(hub.database), Audit(SqlAuditStore(hub.database)))
+    accounts.create_user("bob", "user", by=caller("root", "admin").principal)
+    app.state.hub = SimpleNamespace(endpoints=hub.service, accounts=accounts)
     app.add_exception_handler(
         RegistryError, lambda request, error: problems.response(error, instance=request.url.path)
     )
@@ -98,6 +104,8 @@ async def test_its_owner_changes_whom_it_serves(page: Page, hub: HubParts, site:
     assert (changed.json()["serves"], changed.json()["config"]) == ([], {"partition": "gpu"})
     assert (await page.client.patch(address, json={"name": "x"})).status_code == 422
     assert (await page.client.patch(address, json={"serves": ["a b"]})).status_code == 422
+    refused = await page.client.patch(address, json={"serves": ["bob", "bop"]})
+    assert (refused.status_code, refused.json()["detail"]) == (422, "There is no user bop.")
     assert (await page.client.patch(address, json={"config": {"a": "x" * 40_000}})).status_code == 413
     assert len(hub.audit("endpoints:endpoint:configure")) == 2
     await page.client.patch(address, json={"serves": ["bob"]})

@@ -88,6 +88,14 @@ def test_configuring(cli: Cli, hub: FakeHub, tmp_path: Path) -> None:
     assert "none.json" in cli.err
 
 
+def test_removing(cli: Cli, hub: FakeHub) -> None:
+    kept, removed = hub.add_endpoint("kept"), hub.add_endpoint("cluster")
+    assert cli.json("endpoints", "delete", "cluster", "--yes") == {"id": removed, "deleted": True}
+    assert list(hub.endpoints) == [kept]
+    cli("endpoints", "delete", "kept", expect=1)
+    assert list(hub.endpoints) == [kept], "nobody has said yes"
+
+
 def test_configuring_what_is_another_s(cli: Cli, hub: FakeHub) -> None:
     hub.add_endpoint("grid", owner="bob", config=None)
     cli("endpoints", "configure", "grid", "--set", "nodes=2", expect=4)

@@ -263,6 +263,7 @@ class FakeHub:
             web.get("/api/v1/endpoints", self._list_endpoints),
             web.get("/api/v1/endpoints/{id}", self._endpoint),
             web.patch("/api/v1/endpoints/{id}", self._change_endpoint),
+            web.delete("/api/v1/endpoints/{id}", self._delete_endpoint),
             web.get("/api/v1/endpoints/{id}/history", self._endpoint_history),
             web.post("/api/v1/clients", self._create_client),
             web.get("/api/v1/clients", self._list_clients),
@@ -488,6 +489,10 @@ class FakeHub:
     async def _change_endpoint(self, request: web.Request) -> web.Response:
         self.endpoints[request.match_info["id"]].update(await request.json())
         return await self._endpoint(request)
+
+    async def _delete_endpoint(self, request: web.Request) -> web.Response:
+        del self.endpoints[request.match_info["id"]]
+        return web.Response(status=204)
 
     async def _endpoint_history(self, request: web.Request) -> web.Response:
         line = {"id": 2, "user_endpoint_id": None, "state": "online", "reason": "It registered.", "at": 1e9}

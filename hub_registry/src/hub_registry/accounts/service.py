@@ -17,7 +17,7 @@ import re
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, get_args
 
 from hub_registry.accounts.cache import PrincipalCache
@@ -188,6 +188,15 @@ class Accounts:
         if user := self._store.find_user(name):
             return user
         raise NotFoundError(f"There is no user {name!r}.", remedy="GET /api/v1/users lists the users.")
+
+    def require_known(self, names: Collection[str]) -> None:
+        """Raise InvalidRequestError unless there is a user of each name; blocks."""
+        unknown = sorted(name for name in names if self._store.find_user(name) is None)
+        if unknown:
+            raise InvalidRequestError(
+                f"There is no user {', '.join(unknown)}.",
+                remedy="Check the spelling, or ask an administrator for an account of that name.",
+            )
 
     def find_account(self, user_id: str) -> Principal | None:
         """Whom an id stands for; blocks."""

@@ -7,10 +7,12 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from hub_registry.accounts.routes import CurrentPrincipal
+from hub_registry.accounts.routes import AccountsService, CurrentPrincipal
 from hub_registry.endpoints.interface import EndpointRecord, UserEndpoint
+from hub_registry.endpoints.policy import PUBLIC
 from hub_registry.endpoints.service import EndpointsService
 from hub_registry.errors import NotFoundError
 
@@ -133,10 +135,17 @@ async def get_endpoint(endpoint_id: str, caller: CurrentPrincipal, endpoints: En
 
 @router.patch("/endpoints/{endpoint_id}")
 async def change_endpoint(
-    endpoint_id: str, body: EndpointChange, caller: CurrentPrincipal, endpoints: EndpointsDep
+    endpoint_id: str,
+    body: EndpointChange,
+    caller: CurrentPrincipal,
+    endpoints: EndpointsDep,
+    accounts: AccountsService,
 ) -> EndpointDetail:
     """Set whom an endpoint serves, and how the hub starts its user endpoint there. For its owner."""
     serves = None if body.serves is None else frozenset(body.serves)
+    if serves:
+        # Whoever gets that name later shall not find a door open.
+        await run_in_threadpool(accounts.require_known, serves - {PUBLIC})
     await endpoints.configure(caller, endpoint_id, serves=serves, config=body.config)
     return await _detail(endpoints, caller, endpoint_id)
 

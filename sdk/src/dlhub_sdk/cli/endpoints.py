@@ -144,6 +144,28 @@ def share(
 
 
 @app.command()
+def delete(
+    endpoint: Endpoint,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    url: Url = None,
+    json_output: Json = False,
+) -> None:
+    """Remove an endpoint from the hub: what it runs there is ended, and tasks that wait for it fail.
+
+    \b
+    Example:
+      dlhub endpoints delete cluster
+    """
+    with connect(url) as client:
+        found = client.get_endpoint(endpoint)
+        if not yes:
+            typer.confirm(f"Remove the endpoint {found.name} ({found.id})?", abort=True, err=True)
+        client.delete_endpoint(found.id)
+    value = {"id": found.id, "deleted": True}
+    output.emit(value, lambda console: console.print(f"The endpoint {found.name} is removed."))
+
+
+@app.command()
 def configure(
     endpoint: Endpoint,
     setting: Annotated[

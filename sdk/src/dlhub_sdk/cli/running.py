@@ -137,7 +137,7 @@ def _cancel(client: DLHubClient, task_id: str) -> None:
     except DLHubError as error:
         output.note(f"Task {task_id} could not be cancelled, and goes on: {error.message}")
     else:
-        output.note(f"Task {task_id} is cancelled.")
+        output.note(f"Task {task_id} is cancelled; a worker that has begun it still finishes it.")
 
 
 def _wait(future: Any, timeout: float | None) -> Any:
