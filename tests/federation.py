@@ -120,13 +120,14 @@ class Federation:
             self._go_through(self.network)
         self.hubs = [
             HubProcess(
-                directory / (f"hub-{number}" if number else "hub"),
+                directory / f"hub-{number}",
                 *("--port", str(port), "--gateway-port", str(gateway_port)),
                 *options,
                 env=self.env,
             )
             for number, (port, gateway_port) in enumerate(ports)
         ]
+        self._site_options: dict[str, Any] = {}
         self._started: list[HubProcess] = []
         self.sites: list[StockEndpoint] = []
         self.client: dict[str, Any] = {}
@@ -144,19 +145,20 @@ class Federation:
         }
 
     def start(self, **site_options: Any) -> Federation:
-        """Start the hubs and a site, and wait until its endpoint is online."""
+        """Start the hubs and a site, with options of `StockEndpoint`; wait until its endpoint is online."""
         for hub in self.hubs:
             self._started.append(hub)
             hub.start()
             hub.token = self.hub.token  # only the first start on a database prints one
+        self._site_options = site_options
         self.client = self.hub.request("POST", "/clients", json={"name": "site"}).raise_for_status().json()
-        self.add_site("site", **site_options)
+        self.add_site("site")
         return self
 
-    def add_site(self, name: str, **options: Any) -> StockEndpoint:
-        """Start an endpoint of the same owner, and wait until it is online."""
+    def add_site(self, name: str) -> StockEndpoint:
+        """Start an endpoint of the same owner and with the same options, and wait until it is online."""
         account = self.client["id"], self.client["secret"]
-        site = StockEndpoint(self.installation, self.gateway_url, *account, name=name, **options)
+        site = StockEndpoint(self.installation, self.gateway_url, *account, name=name, **self._site_options)
         self.sites.append(site)
         site.start()
         self.wait_online(site)

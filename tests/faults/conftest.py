@@ -77,7 +77,11 @@ def keep(
                     )
                     made.callback(federation.close)
                     federation.start(env=INDEX)
-                    yield federation.publish() if publishes else federation
+                    if publishes:
+                        warm = Calls(federation.publish(), ["warm"])
+                        warm.finish()  # the site has the environment now
+                        warm.close()
+                    yield federation
 
             keeper = Keeper(make)
             stack.callback(keeper.close)

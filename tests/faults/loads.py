@@ -217,20 +217,15 @@ class Load:
         hub: HubProcess,
         *arguments: str,
     ) -> Load:
-        """Start half a load of each kind; `arguments` are the campaign's."""
-        tasks = campaign("run", str(COUNT // 2), "--sleep", "0.1", *arguments, hub=hub)
-        return cls(tasks, calls(moments(CALLS // 2), hub))
+        """Start both, and wait until some of each has ended; `arguments` are the campaign's."""
+        tasks = campaign("run", str(COUNT // 2), "--sleep", "0.25", *arguments, hub=hub)
+        tasks.wait_for("result", 2)
+        return cls(tasks, calls(moments(CALLS // 2, 150), hub).wait_for(2))
 
     @property
     def is_under_way(self) -> bool:
         """Whether some of each has not ended."""
         return len(self.campaign.of("result")) < COUNT // 2 and self.calls.done < len(self.calls.futures)
-
-    def wait_under_way(self) -> Load:
-        """Wait until some of each has ended."""
-        self.campaign.wait_for("result", 2)
-        self.calls.wait_for(2)
-        return self
 
     def finish(self) -> None:
         """Wait for the right end of all of it."""

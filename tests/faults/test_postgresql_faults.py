@@ -25,7 +25,7 @@ def keeper(keep: Callable[..., Keeper], postgres: PostgresServer) -> Keeper:
 @pytest.fixture
 def under_way(federation: Federation, campaign: Callable[..., Campaign], calls: Callable[..., Calls]) -> Load:
     """A load of each kind: some of it has ended, and most has not; tasks still come in while it is away."""
-    return Load.start(campaign, calls, federation.hub, "--batches", "8").wait_under_way()
+    return Load.start(campaign, calls, federation.hub, "--batches", "8", "--pause", "1.5")
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])

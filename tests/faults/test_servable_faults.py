@@ -94,11 +94,14 @@ def test_an_input_that_kills_its_worker_fails_alone(federation: Federation, call
     federation.is_whole = True
 
 
-def test_a_worker_is_killed(federation: Federation, under_way: Calls) -> None:
-    """As the kernel does it where memory runs out, whichever process it takes."""
-    workers = [each for each in federation.endpoint.processes() if "process_worker_pool" in name_of(each)]
-    assert workers
-    workers[-1].kill()
+@pytest.mark.parametrize("which", ["worker", "pool"])
+def test_workers_are_killed(federation: Federation, under_way: Calls, which: str) -> None:
+    """As the kernel does it where memory runs out."""
+    pools = [each for each in federation.endpoint.processes() if "process_worker_pool" in name_of(each)]
+    pool = next(each for each in pools if each.parent() not in pools)
+    # A worker has started the process of the servable's environment.
+    worker = next(each for each in pool.children() if each.children())
+    (worker if which == "worker" else pool).kill()
     check_all_ended(federation, under_way)
 
 

@@ -29,7 +29,7 @@ def under_way(
     federation: Federation, campaign: Callable[..., Campaign], calls: Callable[..., Calls]
 ) -> list[Load]:
     """A load of each kind at each hub: some of it has ended, and most has not."""
-    return [Load.start(campaign, calls, hub).wait_under_way() for hub in federation.hubs]
+    return [Load.start(campaign, calls, hub) for hub in federation.hubs]
 
 
 @pytest.mark.parametrize("which", [0, 1])
