@@ -293,6 +293,10 @@ class StockEndpoint:
         self.kill()
         self._wait_until(lambda: not self.user_endpoints(), "still has user endpoints")
         self.end_leftovers()
+        self.relaunch()
+
+    def relaunch(self) -> None:
+        """Start it again after a `kill`; does not wait until it is there."""
         # It would take its own PID file for that of an endpoint on another login node, and says to remove it.
         (self.directory / "daemon.pid").unlink(missing_ok=True)
         self.launch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import psutil
@@ -13,6 +14,7 @@ from dlhub_sdk.errors import DLHubError
 from dlhub_sdk.futures import DLHubFuture
 from federation import Federation, family_of, wait_ended, wait_until
 from published import client_of, make_work, work_document
+from stock_endpoint import StockEndpoint
 
 pytestmark = [pytest.mark.service("rabbitmq", "package-index"), pytest.mark.timeout(600)]
 
@@ -35,6 +37,7 @@ def check_all_ended(federation: Federation, calls: Calls) -> None:
     calls.finish()
     assert len(federation.endpoint.user_endpoints()) == 1
     assert family_of(federation.hub) == []
+    wait_until(lambda: not abandoned(federation.endpoint), lambda: f"{abandoned(federation.endpoint)} end")
     federation.is_whole = True
 
 
@@ -127,11 +130,27 @@ def test_the_work_of_a_site_that_is_lost_is_done_at_another(federation: Federati
     with client_of(federation.hub) as client:
         places = {client.get_task(task).endpoint for task in started.task_ids}
     assert other.id in places
+    lost.relaunch()
+    federation.wait_online()
+    federation.is_whole = True
 
 
 def test_nothing_is_left_of_all_that_when_it_stops(federation: Federation) -> None:
     federation.stop()
 
 
+def abandoned(site: StockEndpoint) -> list[psutil.Process]:
+    """What `home_run` has started at a site for workers that are gone."""
+    found = []
+    for process in site.processes():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "home_run" in name_of(process) and process.ppid() == 1:
+                found.append(process)
+    return found
+
+
 def name_of(process: psutil.Process) -> str:
-    return " ".join(process.cmdline())
+    """Its command line."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""

@@ -124,6 +124,10 @@ class Consumer:
             except (RegistryError, *LOST) as error:
                 logger.warning("cannot consume", queue=self._queue, error=str(error))
                 await asyncio.sleep(LOOK_S)
+            except Exception:
+                # Whatever it is, a hub that consumes no more would be worse.
+                logger.exception("cannot consume", queue=self._queue)
+                await asyncio.sleep(LOOK_S)
             else:
                 await self._closed_within(LOOK_S)
 
