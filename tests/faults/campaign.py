@@ -49,7 +49,8 @@ def run(executor, options):
     for number, future in enumerate(futures):
         while future.task_id is None and not future.done():
             time.sleep(0.01)
-        say("accepted", input=number, task=future.task_id)
+        if future.task_id is not None:
+            say("accepted", input=number, task=future.task_id)
     say("group", id=str(executor.task_group_id))
 
 
