@@ -278,7 +278,7 @@ class Federation:
         for site in self.sites:
             site.stop()
         for hub in self.hubs:
-            family = family_of(hub)
+            family = hub.family()
             assert hub.stop() == 0
             wait_ended(family)
 
@@ -286,16 +286,6 @@ class Federation:
 def gateway_of(hub: HubProcess) -> str:
     """Where a hub's gateway listens."""
     return str(json.loads((hub.data_dir / "hub.json").read_text())["gateway_url"])
-
-
-def family_of(hub: HubProcess) -> list[psutil.Process]:
-    """Everything that a hub has started, detached or not."""
-    mine = str(hub.data_dir)
-    found = psutil.Process(hub.pid).children(recursive=True)
-    for process in psutil.process_iter(["cmdline"]):
-        if any(mine in part for part in process.info["cmdline"] or ()):
-            found += [process, *process.children(recursive=True)]
-    return [process for process in set(found) if process.pid != hub.pid]
 
 
 def wait_ended(processes: Sequence[psutil.Process]) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 #: Seconds a hub may take to start or to stop before a test gives up on it.
 PATIENCE_S = 90.0
@@ -118,6 +119,24 @@ class HubProcess:
         """Start again on the same data directory, after `stop`, `kill`, or from running."""
         self.stop()
         return self.start()
+
+    def family(self) -> list[psutil.Process]:
+        """Everything that it has started, detached or not; what ends while this looks is left out."""
+        mine = str(self.data_dir)
+        found: set[psutil.Process] = set()
+        for process in psutil.process_iter(["cmdline"]):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.pid == self.pid or any(mine in part for part in process.info["cmdline"] or ()):
+                    found |= {process, *process.children(recursive=True)}
+        return [process for process in found if process.pid != self.pid]
+
+    def runs(self, program: str) -> bool:
+        """Whether a process of the family has the text in its command line."""
+        for process in self.family():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if any(program in part for part in process.cmdline()):
+                    return True
+        return False
 
     def request(self, method: str, path: str, *, token: str | None = None, **options: Any) -> httpx.Response:
         """One call below ``/api/v1``, as the administrator unless a token is given ('' for none)."""

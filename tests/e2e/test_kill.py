@@ -16,16 +16,6 @@ from published import client_of, make_work
 pytestmark = pytest.mark.service("package-index")
 
 
-def family_of(hub: HubProcess) -> list[psutil.Process]:
-    """The hub and everything it has started, detached or not."""
-    mine = str(hub.data_dir)
-    found = psutil.Process(hub.pid).children(recursive=True)
-    for process in psutil.process_iter(["cmdline"]):
-        if any(mine in part for part in process.info["cmdline"] or ()):
-            found += [process, *process.children(recursive=True)]
-    return [process for process in set(found) if process.pid != hub.pid]
-
-
 def test_kill_9_in_mid_flight(serve: Callable[..., HubProcess], tmp_path: Path) -> None:
     hub = serve("--workers", "2")
     with client_of(hub) as dl:
@@ -37,7 +27,7 @@ def test_kill_9_in_mid_flight(serve: Callable[..., HubProcess], tmp_path: Path) 
         # Some have ended, some run, most wait.
         done = futures[20].result(timeout=60)
         assert done == "sleep 0.00"
-        family = family_of(hub)
+        family = hub.family()
         assert len(family) >= 5, "interchange, worker pool, workers and their guards"
         hub.kill()
         _, alive = psutil.wait_procs(family, timeout=20)
@@ -67,7 +57,7 @@ def test_stopping_leaves_no_process_either(serve: Callable[..., HubProcess], tmp
     with client_of(hub) as dl:
         dl.publish_servable(make_work(tmp_path / "servable"), wait=True)
         assert dl.run(f"{dl.get_username()}/work", "spawn") == "spawn"
-    family = family_of(hub)
+    family = hub.family()
     assert family
     hub.stop()
     _, alive = psutil.wait_procs(family, timeout=20)
@@ -82,7 +72,7 @@ def test_the_workers_used_last_start_with_the_hub(serve: Callable[..., HubProces
         dl.run(name, 1)
     hub.restart()
     deadline = time.monotonic() + 60
-    while not any("process_worker_pool" in " ".join(process.cmdline()) for process in family_of(hub)):
+    while not hub.runs("process_worker_pool"):
         assert time.monotonic() < deadline, "no worker pool although nobody has called yet"
     with client_of(hub) as dl:
         assert dl.run(name, 2) == 2
@@ -93,7 +83,7 @@ def test_the_workers_used_last_start_with_the_hub(serve: Callable[..., HubProces
     hub.restart()
     with client_of(hub) as dl:
         assert dl.run(name, 3) == 3
-    family = family_of(hub)
+    family = hub.family()
     hub.stop()
     _, alive = psutil.wait_procs(family, timeout=20)
     assert alive == []

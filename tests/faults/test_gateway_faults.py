@@ -12,7 +12,7 @@ import pytest
 from keeper import Keeper
 from loads import COUNT, Campaign
 
-from federation import Federation, family_of, wait_until
+from federation import Federation, wait_until
 
 pytestmark = [pytest.mark.service("rabbitmq", "package-index"), pytest.mark.timeout(600)]
 
@@ -36,7 +36,7 @@ def check_all_ended(federation: Federation, campaign: Campaign) -> None:
     """What holds after every fault."""
     campaign.finish_squares()
     assert len(federation.endpoint.user_endpoints()) == 1
-    assert family_of(federation.hub) == []
+    assert federation.hub.family() == []
     federation.is_whole = True
 
 

@@ -12,7 +12,7 @@ from loads import Calls, moments
 
 from dlhub_sdk.errors import DLHubError
 from dlhub_sdk.futures import DLHubFuture
-from federation import Federation, family_of, wait_ended, wait_until
+from federation import Federation, wait_ended, wait_until
 from published import client_of, make_work, work_document
 from stock_endpoint import StockEndpoint
 
@@ -36,7 +36,7 @@ def check_all_ended(federation: Federation, calls: Calls) -> None:
     """What holds after every fault."""
     calls.finish()
     assert len(federation.endpoint.user_endpoints()) == 1
-    assert family_of(federation.hub) == []
+    assert federation.hub.family() == []
     wait_until(lambda: not abandoned(federation.endpoint), lambda: f"{abandoned(federation.endpoint)} end")
     federation.is_whole = True
 
@@ -78,8 +78,8 @@ def test_the_hub_is_killed(federation: Federation, under_way: Calls) -> None:
         # So that it has something to leave behind.
         directory = make_work(federation.directory / "second", work_document(version="2"))
         client.publish_servable(directory)
-    wait_until(lambda: bool(family_of(federation.hub)), federation.look)
-    family = family_of(federation.hub)
+    wait_until(lambda: bool(federation.hub.family()), federation.look)
+    family = federation.hub.family()
     assert under_way.done < len(under_way.futures)
     federation.hub.kill()
     wait_ended(family)

@@ -9,7 +9,7 @@ import pytest
 from keeper import Keeper
 from loads import Calls, Campaign, Load
 
-from federation import Federation, family_of, wait_ended
+from federation import Federation, wait_ended
 from hub_process import HubProcess
 from postgres import PostgresServer
 
@@ -37,7 +37,7 @@ def test_a_hub_is_killed_and_the_other_ends_its_tasks(
     federation: Federation, under_way: list[Load], which: int
 ) -> None:
     killed, other = federation.hubs[which], federation.hubs[1 - which]
-    family = family_of(killed)
+    family = killed.family()
     killed.kill()
     wait_ended(family)
     orphaned = under_way[which]
