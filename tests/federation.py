@@ -80,7 +80,7 @@ class Federation:
     installation
         Of the endpoints' software.
     rabbit, vhost_url
-        The broker, and the vhost on it; by default the one that every broker has.
+        The broker, and the vhost on it; by default the one that every broker has. Attributes as well.
     options
         Further options of ``hub_registry serve``.
     hubs
@@ -113,6 +113,7 @@ class Federation:
             "DLHUB_HUB_BROKER_MANAGEMENT_URL": rabbit.management_url,
             **(env or {}),
         }
+        self.vhost_url = self.env["DLHUB_HUB_BROKER_URL"]
         # The same after a restart, when clients and sites come back.
         ports = [(free_port(), free_port()) for _ in range(hubs)]
         self.network = Network(rabbit.port, ports[0][0]) if can_be_cut else None

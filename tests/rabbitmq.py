@@ -24,6 +24,8 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import pika
+import pika.exceptions
 
 SCRIPT = Path(__file__).parents[1] / "deploy" / "broker" / "start-rabbitmq.sh"
 
@@ -209,6 +211,22 @@ class RabbitServer:
         """Cut every AMQP connection, as a network that fails does it; the broker goes on."""
         for user in self.api("GET", "/users").json():
             self.api("DELETE", f"/connections/username/{quote(user['name'], safe='')}")
+
+    @contextlib.contextmanager
+    def queue_taken(self, vhost_url: str, queue: str, user: str) -> Iterator[None]:
+        """Have a queue for oneself, whose consumer, that user, is cut off and refused when it comes back."""
+        with pika.BlockingConnection(pika.URLParameters(vhost_url)) as connection:
+            channel = connection.channel()
+            while True:
+                self.api("DELETE", f"/connections/username/{quote(user, safe='')}")
+                try:
+                    channel.basic_consume(queue, lambda *_: None, exclusive=True)
+                    break
+                except pika.exceptions.ChannelClosedByBroker as error:
+                    if error.reply_code != 403:  # that is: the consumer is still there
+                        raise
+                    channel = connection.channel()
+            yield
 
     def _command(self) -> list[str]:
         command = ["setpriv", "--pdeathsig", "TERM", "sh", str(SCRIPT)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 import pytest
@@ -49,6 +50,22 @@ def test_the_endpoint_is_killed(federation: Federation, under_way: Calls) -> Non
 def test_the_user_endpoint_is_killed(federation: Federation, under_way: Calls) -> None:
     assert federation.endpoint.kill_user_endpoints() == 1
     check_all_ended(federation, under_way)
+
+
+def test_the_user_endpoint_stops_listening(federation: Federation, under_way: Calls) -> None:
+    """As when the broker takes its former connection for alive; the stock one gives up, and says nothing."""
+    [user] = [
+        each["name"] for each in federation.rabbit.api("GET", "/users").json() if is_user_endpoint(each)
+    ]
+    with federation.rabbit.queue_taken(federation.vhost_url, f"{user}.tasks", user):
+        wait_until(lambda: "Unable to sustain channel" in federation.endpoint.log, federation.look)
+    assert len(federation.endpoint.user_endpoints()) == 1, "it does not end"
+    check_all_ended(federation, under_way)
+
+
+def is_user_endpoint(user: dict[str, Any]) -> bool:
+    """Whether one of the broker's users is a user endpoint."""
+    return str(user["name"]).startswith("uep.")
 
 
 def test_rabbitmq_is_restarted(federation: Federation, under_way: Calls) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import aio_pika
 import pika
 import pika.exceptions
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from globus_compute_common.messagepack import pack
 from globus_compute_common.messagepack.message_types import EPStatusReport
 
@@ -40,6 +40,7 @@ class PlayedProcess:
         self._publishes = publishes
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
+        self._consumer: tuple[AbstractQueue, str] | None = None
         self.received: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         #: Set when the connection has ended, whoever ended it.
         self.cut = asyncio.Event()
@@ -51,8 +52,21 @@ class PlayedProcess:
         self._channel = await self._connection.channel(publisher_confirms=True)
         await self._channel.get_exchange(self._publishes["exchange"], ensure=True)
         await self._channel.get_queue(self._publishes["queue"], ensure=True)
+        await self.consume()
+
+    async def consume(self) -> None:
+        """Take messages from its queue."""
+        assert self._channel is not None
         queue = await self._channel.get_queue(self._consumes["queue"], ensure=True)
-        await queue.consume(self.received.put)
+        self._consumer = (queue, await queue.consume(self.received.put))
+
+    async def stop_consuming(self) -> None:
+        """Take none any more, and give back what it has; stay connected."""
+        assert self._consumer is not None
+        queue, tag = self._consumer
+        await queue.cancel(tag)
+        while not self.received.empty():
+            await self.received.get_nowait().nack()
 
     async def close(self) -> None:
         """Go away without a word. Idempotent."""

@@ -74,6 +74,7 @@ async def test_the_period_is_the_endpoints_own(hub: HubParts, site: Site) -> Non
     endpoint = await site(hub)
     await endpoint.heartbeat(period=300)
     await eventually(lambda: hub.service.online()[0].period_s == 300)  # type: ignore[attr-defined]
+    await hub.drained()
     await hub.pass_time(440)
     assert await hub.state(endpoint.id) == "online"
     await hub.pass_time(465)
@@ -437,6 +438,23 @@ async def test_what_was_killed_with_its_endpoint_is_lost_when_that_is_back(
     assert [
         each.id for each in await hub.service.user_endpoints(ADA, endpoint.id) if each.state == "online"
     ] == [alive.id]
+
+
+async def test_what_comes_back_later_than_its_endpoint_from_a_cut_is_not_lost(
+    hub: HubParts, site: Site, started: Started
+) -> None:
+    endpoint = await site(hub)
+    await ask(hub, endpoint.id)
+    process = await started(hub, endpoint)
+    await process.close()  # it waits before it connects again
+    await endpoint.report({"heartbeat_period": 0})
+    await hub.until_state(endpoint.id, "offline")
+    await endpoint.heartbeat()
+    await hub.until_state(endpoint.id, "online")
+    await hub.drained()
+    assert hub.events == []
+    await process.connect()
+    assert endpoint.received.empty()
 
 
 async def test_figures_are_shown_and_private_parts_are_not(

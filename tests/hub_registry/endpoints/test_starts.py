@@ -200,7 +200,7 @@ async def test_a_command_waits_for_an_endpoint_that_is_away(hub: HubParts, site:
     assert (await endpoint.command())["kwargs"]["amqp_creds"]["endpoint_id"] == asked.id
 
 
-async def test_a_user_endpoint_that_has_said_good_bye_is_revived_with_new_credentials(
+async def test_a_user_endpoint_that_has_said_good_bye_is_revived_when_asked_for(
     hub: HubParts, site: Site, started: Started
 ) -> None:
     endpoint = await site(hub)
@@ -218,8 +218,27 @@ async def test_a_user_endpoint_that_has_said_good_bye_is_revived_with_new_creden
     assert (await ask(hub, endpoint.id, runtime={"python_version": "3.11"})).id == asked.id
     command = await endpoint.command()
     assert command["kwargs"]["user_runtime"] == {"python_version": "3.11"}
-    assert not await first.may_connect()
+    # It may have been on its way back: it is not refused, and the new one has the same.
+    assert await first.may_connect()
     assert await PlayedUserEndpoint(command).may_connect()
+
+
+async def test_credentials_of_user_endpoints_end_when_their_endpoint_has_registered_again(
+    hub: HubParts, site: Site, started: Started, play: Play
+) -> None:
+    endpoint = await site(hub)
+    await ask(hub, endpoint.id)
+    first = await started(hub, endpoint)
+    await first.close()
+    await endpoint.close()
+    await hub.unconsumed(endpoint.id)
+    answer = await hub.service.update(ADA, endpoint.id, {"endpoint_name": "cluster"})
+    again = await play(PlayedEndpoint(answer))
+    await again.heartbeat()
+    await hub.until_event("lost")
+    await ask(hub, endpoint.id)
+    second = PlayedUserEndpoint(await again.command())
+    assert (await first.may_connect(), await second.may_connect()) == (False, True)
 
 
 async def test_the_sites_reason_for_a_failed_start_reaches_who_waits(
@@ -287,7 +306,7 @@ async def test_a_start_that_nobody_answers_is_repeated_and_then_given_up(hub: Hu
     assert endpoint.received.empty()
     await hub.pass_time(30)
     second = PlayedUserEndpoint(await endpoint.command())
-    assert (await first.may_connect(), await second.may_connect()) == (False, True)
+    assert (await first.may_connect(), await second.may_connect()) == (True, True)
     for _ in range(13):
         await endpoint.heartbeat()
         await hub.until_seen(endpoint.id)

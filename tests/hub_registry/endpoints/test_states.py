@@ -23,7 +23,7 @@ STEPS: dict[str, states.Step] = {
     "lost": states.lost("a", 5.0, "why"),
     "failed": states.failed("a", 5.0, "why"),
     "asked for": states.asked_for,
-    "sent": states.sent(3),
+    "sent": states.sent(3, 1),
     "unsent": states.unsent("why"),
 }
 
@@ -69,11 +69,12 @@ def test_a_loss_and_a_failure_are_counted_where_they_happen(stage: Stage) -> Non
 
 
 def test_a_command_is_sent_by_whoever_raises_the_generation() -> None:
-    sent = states.sent(3, {"python": "3.12"})(replace(ROW, stage="wanted", attempts=1))
+    sent = states.sent(3, 7, {"python": "3.12"})(replace(ROW, stage="wanted", attempts=1))
     assert sent is not None
     assert (sent.generation, sent.attempts, sent.runtime) == (4, 2, {"python": "3.12"})
-    assert states.sent(3)(sent) is None
-    again = states.sent(4)(sent)
+    assert sent.registration == 7
+    assert states.sent(3, 7)(sent) is None
+    again = states.sent(4, 7)(sent)
     assert again is not None
     assert again.runtime == {"python": "3.12"}
 

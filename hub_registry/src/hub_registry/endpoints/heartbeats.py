@@ -276,7 +276,8 @@ class Heartbeats:
             return
         # User endpoints end with their endpoint. One that was killed with it has said nothing.
         for each in self._mirror.of_endpoint(endpoint.id):
-            if each.is_up and await self._is_deserted(each):
+            is_of_another = each.registration != endpoint.generation
+            if each.is_up and is_of_another and await self._is_deserted(each):
                 reason = "Its endpoint was started again without it."
                 step = states.lost(self._mirror.hub_id, self._clock(), reason)
                 await self._changes.change_user_endpoint(each.id, step)

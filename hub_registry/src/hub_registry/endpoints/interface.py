@@ -171,7 +171,7 @@ class StoredEndpoint(EndpointRecord):
     changes
         How often this row has changed, apart from heartbeats.
     generation
-        Of its broker credentials.
+        Of its broker credentials: how often it has registered.
     locked_until
         Epoch seconds until which no registration is taken.
     period_s, report
@@ -197,7 +197,10 @@ class StoredUserEndpoint:
     changes
         How often this row has changed, apart from heartbeats and uses.
     generation
-        Of its broker credentials; one for each start command.
+        Start commands sent so far.
+    registration
+        The endpoint's `StoredEndpoint.generation` when the last of them was sent: whose child it is, and of
+        which generation its own broker credentials are.
     attempts
         Start commands sent since it was last heard of.
     losses, failures
@@ -220,6 +223,7 @@ class StoredUserEndpoint:
     reason: str = ""
     changes: int = 0
     generation: int = 0
+    registration: int = 0
     attempts: int = 0
     losses: int = 0
     failures: int = 0

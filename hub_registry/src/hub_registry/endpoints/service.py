@@ -5,6 +5,7 @@
     registrations   owners register, update, lock and delete endpoints
     starts          user endpoints are started over the command queues
     heartbeats      who is there, who is late, who is lost
+    hearing         who is there and takes no tasks
     changes         compare-and-set on the rows that hubs share; other hubs' changes
     mirror          the rows in memory, and whom to tell of what has happened
 
@@ -28,6 +29,7 @@ from hub_registry.audit.service import Audit
 from hub_registry.broker.interface import HEARTBEATS, Broker
 from hub_registry.endpoints import documents, policy, states
 from hub_registry.endpoints.changes import Changes
+from hub_registry.endpoints.hearing import Hearing
 from hub_registry.endpoints.heartbeats import Heartbeats
 from hub_registry.endpoints.housekeeping import Housekeeping
 from hub_registry.endpoints.interface import (
@@ -131,6 +133,9 @@ class EndpointsService:
             clock=clock,
             monotonic=monotonic,
         )
+        self._hearing = Hearing(
+            self._changes, self._mirror, self._starts, broker, clock=clock, monotonic=monotonic
+        )
         self._housekeeping = Housekeeping(store, self._mirror, self._starts, broker, clock=clock)
         self._sweeping: asyncio.Task[None] | None = None
         self.online = self._mirror.online
@@ -172,6 +177,7 @@ class EndpointsService:
         self._heartbeats.expect()
         await self._heartbeats.catch_up()
         await self._heartbeats.judge()
+        await self._hearing.run()
         await self._settle()
         await self._starts.reconcile()
         await self._housekeeping.run()

@@ -1,8 +1,10 @@
 """User endpoints: made when there is work, started through their endpoint's command queue, started again.
 
-A command goes out once: whoever raises the generation of the row sends it, with broker credentials of that
-generation, so those of any process started before end. It goes to an endpoint that is online only, because an
-endpoint answers a command it finds minutes later with a failure; until then the row says *wanted*.
+A command goes out once: whoever raises the generation of the row sends it. Its broker credentials are made
+anew with every registration of the endpoint, not with every command: a user endpoint that only seems to be
+lost goes on with those it has, while the stock one gives up for good when it is refused once. It goes to an
+endpoint that is online only, because an endpoint answers a command it finds minutes later with a failure;
+until then the row says *wanted*.
 """
 
 from __future__ import annotations
@@ -136,10 +138,11 @@ class Starts:
             # Before anyone knows that it is wanted: where this fails, nothing has happened.
             await self._broker.declare(tasks_queue(id))
             self._declared.add(id)
-            if row.stage == "idle" and endpoint.state == "offline":
+            can_start = endpoint.state != "offline" and not self._is_put_off(id)
+            if row.stage == "idle" and not can_start:
                 await self._changes.change_user_endpoint(id, states.asked_for)
-            elif row.stage in ("idle", "wanted") and endpoint.state != "offline":
-                await self._send(row, runtime)
+            elif row.stage in ("idle", "wanted") and can_start:
+                await self._send(row, endpoint, runtime)
         return self._mirror.user_endpoints.get(id, row)
 
     async def reconcile(self) -> None:
@@ -178,6 +181,12 @@ class Starts:
         self._known_since.pop(user_endpoint_id, None)
         self._put_off.pop(user_endpoint_id, None)
 
+    def _is_put_off(self, user_endpoint_id: str) -> bool:
+        if self._monotonic() < self._put_off.get(user_endpoint_id, 0.0):
+            return True
+        self._put_off.pop(user_endpoint_id, None)
+        return False
+
     async def _add(
         self,
         id: str,
@@ -201,15 +210,14 @@ class Starts:
                 step = states.unsent("Its endpoint went offline; it starts when that is online again.")
                 await self._changes.change_user_endpoint(row.id, step)
         elif row.stage == "wanted":
-            if self._monotonic() < self._put_off.get(row.id, 0.0):
+            if self._is_put_off(row.id):
                 return
-            self._put_off.pop(row.id, None)
             async with self._changes.lock(row.id):
-                await self._send(row)
+                await self._send(row, endpoint)
         elif self._waited_s(row) > self._timeout_s:
             if row.attempts < MAX_ATTEMPTS:
                 async with self._changes.lock(row.id):
-                    await self._send(row)
+                    await self._send(row, endpoint)
             else:
                 await self._give_up(row, endpoint)
 
@@ -220,17 +228,22 @@ class Starts:
             known = self._known_since[row.id] = (row.generation, self._monotonic())
         return self._monotonic() - known[1]
 
-    async def _send(self, known: StoredUserEndpoint, runtime: Mapping[str, Any] | None = None) -> None:
+    async def _send(
+        self,
+        known: StoredUserEndpoint,
+        endpoint: StoredEndpoint,
+        runtime: Mapping[str, Any] | None = None,
+    ) -> None:
         """Send the start command, unless another hub or another call is doing it."""
         # Where the broker is away, nothing is written.
         await self._broker.declare(commands_queue(known.endpoint_id))
-        step = states.sent(known.generation, runtime)
+        step = states.sent(known.generation, endpoint.generation, runtime)
         row = await self._changes.change_user_endpoint(known.id, step, self._record)
         if row is None:
             return
         self._known_since[row.id] = (row.generation, self._monotonic())
         try:
-            url = await self._broker.grant(_grant(row), row.generation)
+            url = await self._broker.grant(_grant(row), row.registration)
             await self._publish(row, url)
         except BaseException:
             step = states.unsent("The start command could not be sent; it will be tried again.")

@@ -79,14 +79,22 @@ def removed(hub_id: str, at: float, reason: str) -> Step:
 
 
 def asked_for(known: StoredUserEndpoint) -> StoredUserEndpoint | None:
-    """There is work for it, and its endpoint is away."""
+    """There is work for it, and it cannot be started now."""
     if known.stage != "idle":
         return None
-    return replace(known, stage="wanted", attempts=0, reason="It starts when its endpoint is online.")
+    return replace(
+        known,
+        stage="wanted",
+        attempts=0,
+        reason="There is work for it; it starts when its endpoint can start it.",
+    )
 
 
-def sent(known_generation: int, runtime: Mapping[str, Any] | None = None) -> Step:
-    """The start command is about to be sent, by whoever writes this first; for a caller with that runtime."""
+def sent(known_generation: int, registration: int, runtime: Mapping[str, Any] | None = None) -> Step:
+    """The start command is about to be sent, by whoever writes this first; for a caller with that runtime.
+
+    To the process that is the endpoint since that `registration`.
+    """
 
     def step(known: StoredUserEndpoint) -> StoredUserEndpoint | None:
         if known.is_up or known.generation != known_generation:
@@ -96,6 +104,7 @@ def sent(known_generation: int, runtime: Mapping[str, Any] | None = None) -> Ste
             stage="starting",
             attempts=known.attempts + 1,
             generation=known.generation + 1,
+            registration=registration,
             runtime=known.runtime if runtime is None else dict(runtime),
             reason="The start command was sent.",
         )

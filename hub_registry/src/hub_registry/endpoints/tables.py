@@ -59,6 +59,7 @@ user_endpoints = Table(
     Column("reason", Text, nullable=False),
     Column("changes", Integer, nullable=False),
     Column("generation", Integer, nullable=False),
+    Column("registration", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("losses", Integer, nullable=False),
     Column("failures", Integer, nullable=False),
