@@ -5,11 +5,11 @@ BIN    := $(VENV)/bin
 # Constraints carry versions and hashes; an installer refuses a file whose hash differs.
 PINS   := -c constraints.txt
 UV     := $(BIN)/uv --no-config
-WORKSPACE := -e home_run -e sdk -e hub_registry
+WORKSPACE := -e home_run -e sdk -e hub_registry -e endpoint_plugins
 
 .PHONY: quickstart test bench lint lock openapi clean
 
-$(VENV)/installed: constraints.txt requirements/quickstart.in home_run/pyproject.toml sdk/pyproject.toml hub_registry/pyproject.toml
+$(VENV)/installed: constraints.txt requirements/quickstart.in home_run/pyproject.toml sdk/pyproject.toml hub_registry/pyproject.toml endpoint_plugins/pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -r requirements/installer.txt
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet $(PINS) $(WORKSPACE) -r requirements/quickstart.in

@@ -13,7 +13,7 @@ from pathlib import Path
 import tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("home_run", "dlhub_sdk", "hub_registry")
+OURS = ("home_run", "dlhub_sdk", "hub_registry", "endpoint_plugins")
 INPUTS = ("quickstart.in", "frameworks.in", "test.in")
 #: Installed with --no-deps: what it asks for and does not need has no CPU build.
 ALONE = "silero-vad"
@@ -35,7 +35,7 @@ def compile_pins(requirements: list[str], *options: str) -> str:
 def main() -> None:
     """Write the files."""
     requirements = []
-    for folder in ("home_run", "sdk", "hub_registry"):
+    for folder in ("home_run", "sdk", "hub_registry", "endpoint_plugins"):
         project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
         requirements += [each for each in project["dependencies"] if not each.startswith(OURS)]
     for name in INPUTS:

@@ -10,8 +10,8 @@ from pathlib import Path
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from home_run.guard import Hold, hold
 from hub_registry.errors import ConfigurationError
-from hub_registry.guard import Hold, hold
 from hub_registry.settings import Settings
 
 #: What tells a hub's directory from any other.

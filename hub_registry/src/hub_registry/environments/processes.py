@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from home_run.guard import Hold, guarded, hold_lifeline
 from hub_registry.errors import UnavailableError
-from hub_registry.guard import Hold, guarded, hold_lifeline
 
 #: Longest line handed on, in bytes; what is longer comes in parts.
 MAX_LINE = 8192
@@ -72,7 +72,7 @@ class Processes:
         environment
             All variables of the command; None: the hub's.
         clean, variables
-            See `hub_registry.guard.guarded`.
+            See `home_run.guard.guarded`.
         directory
             Where it runs.
         stdout

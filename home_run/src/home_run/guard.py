@@ -1,9 +1,9 @@
-"""Processes that must not outlive the hub, however it ends.
+"""Processes that must not outlive the one that has started them, however that ends.
 
-The hub holds an exclusive lock on a file for as long as it lives (`hold`). Whatever it starts, it starts
-through `guarded`: a small guard process that runs the command, waits for that lock in a thread, and kills
-the command with all its descendants once the lock is free. The kernel frees the lock when the hub's process
-is gone, by whatever cause, so `kill -9` of the hub is covered and nothing polls.
+The hub, or an endpoint's agent, holds an exclusive lock on a file for as long as it lives (`hold`). Whatever
+it starts, it starts through `guarded`: a small guard process that runs the command, waits for that lock in a
+thread, and kills the command with all its descendants once the lock is free. The kernel frees the lock when
+the holder's process is gone, by whatever cause, so `kill -9` of it is covered and nothing polls.
 
 On Linux the guard is a child subreaper: descendants that detach themselves (as Parsl's worker pools do)
 become its children and are found. Elsewhere detached descendants can escape.
@@ -28,7 +28,7 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
-#: What a guarded command sees of the hub's environment when it asked for a clean one: the hub's own
+#: What a guarded command sees of the holder's environment when it asked for a clean one: its own
 #: settings and secrets are not the business of a publisher's code.
 KEPT_VARIABLES = (
     "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
@@ -102,9 +102,9 @@ def guarded(
     argv
         The command, not interpreted by a shell.
     lock
-        The file held by the hub, see `hold_lifeline`.
+        The file held, see `hold_lifeline`.
     clean
-        Give the command only `KEPT_VARIABLES` and `KEPT_PREFIXES` of the hub's environment.
+        Give the command only `KEPT_VARIABLES` and `KEPT_PREFIXES` of this process's environment.
     variables
         Environment variables to set for the command.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hub_registry.guard import guarded, hold, hold_lifeline
+from home_run.guard import guarded, hold, hold_lifeline
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="detached descendants are found on Linux only"
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 HOLDER = """
 import subprocess, sys
 from pathlib import Path
-from hub_registry.guard import guarded, hold_lifeline
+from home_run.guard import guarded, hold_lifeline
 lifeline = hold_lifeline(Path(sys.argv[1]))
 command = ["bash", "-c", "setsid sleep 600 & nohup sleep 600 & echo started; wait"]
 child = subprocess.Popen(guarded(command, lifeline.path), stdout=subprocess.PIPE, text=True)
