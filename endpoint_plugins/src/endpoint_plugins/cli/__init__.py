@@ -1,1 +1,16 @@
-"""``dlhub-endpoint``: what the administrator of a site runs. Each command's module is imported when it is used."""
+"""The command ``dlhub-endpoint``: what the administrator of a site runs.
+
+Each group of commands has a module with a function ``register(app)``; `endpoint_plugins.cli.app` puts them
+together. What a command needs it imports when it runs, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    from endpoint_plugins.cli.app import app
+
+    app()
