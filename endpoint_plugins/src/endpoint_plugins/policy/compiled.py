@@ -1,0 +1,208 @@
+"""The rules as the agent looks them up: by the digest of a version, without asking anybody.
+
+The file ``policy.compiled.json`` in the directory of the endpoint::
+
+    {"v": 1, "default": "deny", "functions": ["<uuid>"] or null, "source_sha256": "…",
+     "servables": {"<digest>": {"name": "ada/cancer", "version": "1.2",
+                                "grants": [{"users": ["ann"], "max_workers": 4, "walltime_s": 3600,
+                                            "images": ["…"], "partitions": ["gpu"]}]}}}
+
+A digest without grants may be run by nobody. One that is not there is a matter of ``default``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from endpoint_plugins.errors import ProfileError, RefusedTaskError
+from endpoint_plugins.policy.rules import POLICY_NAME, PUBLIC
+
+COMPILED_NAME = "policy.compiled.json"
+
+
+class Grant(BaseModel):
+    """Who may run something, with how much; what is None is not limited."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    users: frozenset[str] = Field(description="Names of users of the hub, or public.")
+    max_workers: int | None = None
+    walltime_s: int | None = None
+    images: frozenset[str] | None = None
+    partitions: frozenset[str] | None = None
+
+    def covers(self, user: str | None) -> bool:
+        """Whether it is for this user; None: for anybody at all."""
+        return bool(self.users) if user is None else user in self.users or PUBLIC in self.users
+
+
+class ServableGrants(BaseModel):
+    """What the rules say of one version of a servable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = ""
+    version: str = ""
+    grants: tuple[Grant, ...] = ()
+
+
+class CompiledPolicy(BaseModel):
+    """The rules of a site by digests of versions. Immutable; without a file, everything is allowed.
+
+    Attributes
+    ----------
+    default
+        What holds for a version that no rule names.
+    functions
+        UUIDs of the functions that callers may run, None for all.
+    servables
+        By digest.
+    source_sha256
+        Of the ``policy.yaml`` that it was made from.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    v: Literal[1] = 1
+    default: Literal["deny", "allow"] = "allow"
+    functions: frozenset[str] | None = None
+    servables: dict[str, ServableGrants] = Field(default_factory=dict)
+    source_sha256: str = ""
+
+    @classmethod
+    def load(cls, path: Path) -> CompiledPolicy:
+        """Read the file.
+
+        Raises
+        ------
+        ProfileError
+            It is not there, or no such file.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise ProfileError(f"The compiled policy {str(path)!r} cannot be read: {error}.") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ProfileError(
+                f"The compiled policy {str(path)!r} is wrong: {first['msg']} at {_where(first['loc'])}.",
+                remedy="Run `dlhub-endpoint policy compile` again.",
+            ) from error
+
+    def allows(self, digest: str, user: str | None = None) -> bool:
+        """Whether a version may run here.
+
+        Parameters
+        ----------
+        digest
+            Of the version.
+        user
+            For whom, by name at the hub; None where that is not known: then it is enough that somebody may.
+        """
+        return self.grant(digest, user) is not None
+
+    def grant(self, digest: str, user: str | None = None) -> Grant | None:
+        """The first grant for a version and a user, with its limits; None where it may not run."""
+        found = self.servables.get(digest)
+        if found is not None:
+            return next((each for each in found.grants if each.covers(user)), None)
+        return _UNLIMITED if self.default == "allow" else None
+
+    def require(self, digest: str, user: str | None = None) -> Grant:
+        """The grant for a version and a user.
+
+        Raises
+        ------
+        RefusedTaskError
+            It may not run here.
+        """
+        found = self.grant(digest, user)
+        if found is not None:
+            return found
+        known = self.servables.get(digest)
+        what = f"{known.name}@{known.version} ({digest})" if known and known.name else digest
+        whose = f" for {user}" if user is not None and self.allows(digest) else ""
+        raise RefusedTaskError(
+            f"The policy of this site does not let the servable version {what} run here{whose}.",
+            remedy="Its administrator can add it to policy.yaml, and run `dlhub-endpoint policy compile`.",
+        )
+
+    def allows_function(self, function_id: str) -> bool:
+        """Whether callers may run this function, by its UUID; servables are another matter."""
+        return self.functions is None or function_id in self.functions
+
+
+class PolicyFile:
+    """The compiled policy of an endpoint, read again when it changes. Not thread-safe; cheap to ask.
+
+    Whoever has written rules gets no more than they allow: without the compiled file, or with a broken one,
+    nothing may run. Without rules everything may.
+
+    Parameters
+    ----------
+    directory
+        Of the endpoint.
+
+    Attributes
+    ----------
+    problem
+        Why nothing may run, or why the rules that hold are not the latest; empty otherwise.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._rules = directory / POLICY_NAME
+        self._compiled = directory / COMPILED_NAME
+        self._seen: object = None
+        self._policy = CompiledPolicy()
+        self.problem = ""
+
+    def current(self) -> CompiledPolicy:
+        """The policy that holds now."""
+        seen = (_state(self._rules), _state(self._compiled))
+        if seen != self._seen:
+            self._policy, self.problem = self._load()
+            self._seen = seen
+        return self._policy
+
+    def _load(self) -> tuple[CompiledPolicy, str]:
+        try:
+            rules = self._rules.read_bytes() if self._rules.exists() else None
+        except OSError as error:
+            return _NOTHING, f"The policy {str(self._rules)!r} cannot be read: {error}. Nothing may run."
+        if not self._compiled.exists():
+            if rules is None:
+                return CompiledPolicy(), ""
+            return _NOTHING, (
+                f"The policy {str(self._rules)!r} was never compiled, so nothing may run. "
+                "Run `dlhub-endpoint policy compile`."
+            )
+        try:
+            policy = CompiledPolicy.load(self._compiled)
+        except ProfileError as error:
+            return _NOTHING, f"{error} Nothing may run."
+        if rules is not None and hashlib.sha256(rules).hexdigest() != policy.source_sha256:
+            return policy, (
+                f"The policy {str(self._rules)!r} has changed since it was compiled; the former one holds. "
+                "Run `dlhub-endpoint policy compile`."
+            )
+        return policy, ""
+
+
+_UNLIMITED = Grant(users=frozenset({PUBLIC}))
+_NOTHING = CompiledPolicy(default="deny", functions=frozenset())
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _where(loc: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, loc)) or "its top"
