@@ -6,11 +6,14 @@
     ├── ProfileError            the site profile is wrong (its administrator)
     │   └── ChoiceRefusedError  a caller chose what the profile does not allow (the caller)
     ├── HubError                the hub refuses, or cannot be reached (its operator, or the network's)
+    │   ├── HubUnreachableError no hub, or no broker of it, answers
+    │   └── HubNotAuthorisedError   the credentials are unknown to the hub, or do not suffice
     ├── WorkersError            workers cannot be had
     │   ├── WorkersStartError   the engine, or a block, did not start: the scheduler's own words
     │   └── WorkerLostError     the process that ran a call has died
     ├── ContainerError          an image cannot be built, moved or started
-    └── RefusedTaskError        the site's policy, or what it is asked for, forbids a task
+    ├── RefusedTaskError        the site's policy, or what it is asked for, forbids a task
+    └── UnknownNameError        there is no endpoint, servable or site of that name (the caller)
 """
 
 from __future__ import annotations
@@ -109,4 +112,25 @@ class RefusedTaskError(SiteError):
     """A task that this site does not run."""
 
     kind = "refused-task"
+    who: ClassVar[Who] = "caller"
+
+
+class HubUnreachableError(HubError):
+    """No hub, or no broker of it, answers at the address."""
+
+    kind = "hub-unreachable"
+    transient: ClassVar[bool] = True
+
+
+class HubNotAuthorisedError(HubError):
+    """The hub does not know the credentials, or does not let them do this."""
+
+    kind = "hub-not-authorised"
+    who: ClassVar[Who] = "site"
+
+
+class UnknownNameError(SiteError):
+    """There is no endpoint, servable or site of that name."""
+
+    kind = "unknown-name"
     who: ClassVar[Who] = "caller"
