@@ -54,10 +54,17 @@ def _socat() -> str | None:
     return None if shutil.which("socat") else "the program socat is not here"
 
 
+def _slurm() -> str | None:
+    from testbed.slurm import unusable
+
+    return unusable()
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "package-index": _package_index,
     "postgresql": _postgresql,
     "rabbitmq": _rabbitmq,
+    "slurm": _slurm,
     "socat": _socat,
 }
 

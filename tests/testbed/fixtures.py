@@ -1,0 +1,34 @@
+"""Fixtures of the test bed, for a conftest to import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from testbed.slurm import SlurmCluster
+
+
+@pytest.fixture(scope="session")
+def slurm_of_process() -> Iterator[SlurmCluster]:
+    """One Slurm for all tests of this process, which `slurm` lends to one after the other."""
+    cluster = SlurmCluster()
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture
+def slurm(slurm_of_process: SlurmCluster) -> Iterator[SlurmCluster]:
+    """A Slurm of four idle nodes and no jobs; for tests marked service("slurm")."""
+    yield slurm_of_process.start()
+    slurm_of_process.reset()
+
+
+@pytest.fixture
+def slurm_environment(slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluster:
+    """As `slurm`, and this process itself uses it, as a user on a login node does."""
+    for name, value in slurm.variables.items():
+        monkeypatch.setenv(name, value)
+    return slurm
