@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from home_run.guard import Hold, guarded, hold_lifeline
+from home_run.processes import wait_ended
 from home_run.worker_logs import WorkerLogs
 from hub_registry.fabrics.errors import EndpointStartError
-from hub_registry.fabrics.processes import wait_ended
 from hub_registry.settings import Settings
 
 if TYPE_CHECKING:

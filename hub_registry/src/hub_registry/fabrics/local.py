@@ -12,12 +12,12 @@ from pathlib import Path
 
 import structlog
 
+from home_run.processes import ended
 from hub_registry.fabrics import head_start
 from hub_registry.fabrics.engine import Engine, engine_options
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, WorkerLostError
 from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.fabrics.interface import BatchDone, Site, WorkerEnvironment
-from hub_registry.fabrics.processes import ended
 from hub_registry.settings import Settings
 
 log = structlog.get_logger(__name__)
