@@ -115,6 +115,7 @@ def test_a_bad_event_never_breaks_its_neighbours(make_servable: Make) -> None:
         event("fine", "h", parameters=[1]),
         {"id": "i", "data": b"{", "path": None, "json": True},
         event("fine", "j"),
+        {"id": "k", "data": b'{"inputs": 1, "endpoint": "far"}', "path": None, "json": True},
     ]
     results = {result["id"]: result for result in run(directory, events)["results"]}
     assert [name for name, result in results.items() if result["ok"]] == ["a", "j"]
@@ -127,7 +128,9 @@ def test_a_bad_event_never_breaks_its_neighbours(make_servable: Make) -> None:
         "g": "storage-failed",
         "h": "invalid-input",
         "i": "undecodable",
+        "k": "invalid-input",
     }
+    assert "members that nothing reads: 'endpoint'." in results["k"]["error"]["message"]
     assert results["c"]["error"]["type"] == "SystemExit"
     assert "object" in results["e"]["error"]["message"]
 

@@ -7,19 +7,19 @@ import pytest
 
 from hub_registry.__main__ import main
 from hub_registry.app import create_app
-from hub_registry.openapi import TAGS, render
+from hub_registry.openapi import TAGS, document, render
 from hub_registry.settings import Settings
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 
 @pytest.fixture
-def document(settings: Settings) -> dict:
-    return json.loads(render(create_app(settings)))
+def made(settings: Settings) -> dict:
+    return json.loads(render(document(create_app(settings))))
 
 
 def test_the_committed_document_is_the_present_one(settings: Settings) -> None:
-    assert COMMITTED.read_text(encoding="utf-8") == render(create_app(settings)), (
+    assert COMMITTED.read_text(encoding="utf-8") == render(document(create_app(settings))), (
         "The REST API has changed: run `make openapi` and commit docs/openapi.json."
     )
 
@@ -31,14 +31,14 @@ def test_the_command_writes_the_document(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_making_the_document_touches_no_disk(settings: Settings) -> None:
-    render(create_app(settings))
+    render(document(create_app(settings)))
     assert not settings.data_dir.exists()
 
 
-def test_every_operation_is_explained_and_can_fail_in_the_one_way(document: dict) -> None:
+def test_every_operation_is_explained_and_can_fail_in_the_one_way(made: dict) -> None:
     tags = {tag["name"] for tag in TAGS}
     identifiers = []
-    for path, operations in document["paths"].items():
+    for path, operations in made["paths"].items():
         assert path.startswith("/api/v1/")
         for method, operation in operations.items():
             where = f"{method} {path}"
@@ -50,12 +50,12 @@ def test_every_operation_is_explained_and_can_fail_in_the_one_way(document: dict
     assert len(identifiers) == len(set(identifiers))
 
 
-def test_a_token_is_asked_for_everywhere_but_at_the_health_routes(document: dict) -> None:
-    assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
-    assert document["security"] == [{"token": []}]
+def test_a_token_is_asked_for_everywhere_but_at_the_health_routes(made: dict) -> None:
+    assert made["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    assert made["security"] == [{"token": []}]
     without = {
         path
-        for path, operations in document["paths"].items()
+        for path, operations in made["paths"].items()
         for operation in operations.values()
         if operation.get("security") == []
     }
@@ -64,7 +64,7 @@ def test_a_token_is_asked_for_everywhere_but_at_the_health_routes(document: dict
     assert without - links == {"/api/v1/health", "/api/v1/ready"}
 
 
-def test_every_reference_leads_somewhere(document: dict) -> None:
+def test_every_reference_leads_somewhere(made: dict) -> None:
     def references(node: object) -> list[str]:
         if isinstance(node, dict):
             own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
@@ -73,8 +73,8 @@ def test_every_reference_leads_somewhere(document: dict) -> None:
             return [found for value in node for found in references(value)]
         return []
 
-    for reference in set(references(document)):
-        target = document
+    for reference in set(references(made)):
+        target = made
         for part in reference.removeprefix("#/").split("/"):
             target = target[part]
         assert target

@@ -50,6 +50,7 @@ from home_run.warm import process_servables
 __all__ = ["run_batch"]
 
 _HOST = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+_MEMBERS = frozenset({"inputs", "parameters", "debug"})
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _MAX_PARTS = 512  # of one writev; Linux takes 1024
 
@@ -197,6 +198,13 @@ class _Batch:
                 raise InvalidInputError(
                     f"The event of the task {event.id!r} has no 'inputs'.",
                     remedy="Send {'inputs': …, 'parameters': {…}, 'debug': false}.",
+                )
+            if unknown := content.keys() - _MEMBERS:
+                raise InvalidInputError(
+                    f"The event of the task {event.id!r} has members that nothing reads: "
+                    f"{', '.join(sorted(map(repr, unknown)))}.",
+                    remedy="Beside 'inputs' there are 'parameters' and 'debug'; an endpoint is named in the "
+                    "request's query.",
                 )
             event.inputs = content["inputs"]
             event.parameters = content.get("parameters")

@@ -1,7 +1,8 @@
 """``hub_registry``: the operator's commands.
 
-``serve`` runs the hub; ``user create``, ``token create`` and ``migrate`` work on its data directory;
-``openapi`` writes the document of the REST API. Options are made from `hub_registry.settings.Settings`.
+``serve`` runs the hub, ``probe`` asks whether it runs; ``user create``, ``token create``, ``migrate``,
+``backup`` and ``restore`` work on its data directory; ``openapi`` writes the document of the REST API.
+Options are made from `hub_registry.settings.Settings`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ SETTINGS_HELP = (
 
 #: Settings that the commands beside serve have a use for.
 DATA_SETTINGS = ("data_dir", "database_url")
+PROBE_SETTINGS = ("data_dir", "host", "port", "tls_certificate", "tls_key")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,6 +114,14 @@ def migrate(arguments: dict[str, Any]) -> None:
     print(f"The database has schema {revisions()[-1]}.")
 
 
+def probe(arguments: dict[str, Any]) -> None:
+    """Ask the hub on this machine whether it runs."""
+    from hub_registry.probe import probe as ask
+
+    ready = arguments.pop("ready")
+    print(ask(Settings.load(**arguments), "/api/v1/ready" if ready else "/api/v1/health"))
+
+
 def openapi(arguments: dict[str, Any]) -> None:
     """Write the OpenAPI document of the hub's API, or of its Globus Compute gateway."""
     text = _gateway_document() if arguments["gateway"] else _hub_document()
@@ -124,20 +134,21 @@ def openapi(arguments: dict[str, Any]) -> None:
 
 def _hub_document() -> str:
     from hub_registry.app import create_app
-    from hub_registry.openapi import render
+    from hub_registry.openapi import document, render
 
-    return render(create_app(Settings.load()))
+    return render(document(create_app(Settings.load())))
 
 
 def _gateway_document() -> str:
     from hub_registry.gateway.app import create_gateway
-    from hub_registry.gateway.openapi import render
+    from hub_registry.gateway.openapi import document
     from hub_registry.hub import Hub
+    from hub_registry.openapi import render
 
     # Nothing is opened: the document is the same for every broker.
     federation = Hub(Settings.load(fabrics="broker", broker_url="amqp://localhost")).federation
     assert federation is not None, "the fabric broker is on"
-    return render(create_gateway(federation))
+    return render(document(create_gateway(federation)))
 
 
 def _existing(settings: Settings) -> Settings:
@@ -174,6 +185,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(command, DATA_SETTINGS)
 
     _add_settings(_add_command(commands, "migrate", migrate), DATA_SETTINGS)
+
+    command = _add_command(commands, "probe", probe)
+    command.add_argument("--ready", action="store_true", help="Whether it can do its work as well.")
+    _add_settings(command, PROBE_SETTINGS)
 
     command = _add_command(commands, "openapi", openapi)
     command.add_argument("--gateway", action="store_true", help="Of the gateway instead.")

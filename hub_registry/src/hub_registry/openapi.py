@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from hub_registry.problems import MEDIA_TYPE, Problem
 
@@ -23,6 +24,9 @@ TAGS = [
     {"name": "endpoints", "description": "Endpoints of sites: how they are, and whose calls they serve."},
 ]
 
+#: What a request needs, where it needs a token.
+SECURITY = [{"token": []}]
+
 _DESCRIPTION = (
     "A hub for scientific models: describe, publish, find and run them. Every error is a problem document "
     "(RFC 9457) that says who can fix it and how."
@@ -32,31 +36,48 @@ _DESCRIPTION = (
 def document(app: FastAPI) -> dict[str, Any]:
     """The document of an app, made once."""
     if app.openapi_schema is None:
-        made = get_openapi(
-            title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes, tags=TAGS
-        )
-        components = made.setdefault("components", {})
-        schemas = components.setdefault("schemas", {})
-        schemas["Problem"] = Problem.model_json_schema()
-        components["securitySchemes"] = {
-            "token": {"type": "http", "scheme": "bearer", "description": "An API token of this hub: dlhub_…"}
-        }
-        made["security"] = [{"token": []}]
-        problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
+        made = describe(app, _DESCRIPTION, TAGS, Problem, "An API token of this hub: dlhub_…")
+        made["security"] = SECURITY
         for operations in made["paths"].values():
             for operation in operations.values():
-                # FastAPI writes down its own form of a 422, which this hub does not use.
-                operation["responses"].pop("422", None)
-                operation["responses"]["default"] = {
-                    "description": "What went wrong.",
-                    "content": {MEDIA_TYPE: problem},
-                }
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
+                operation["responses"]["default"] = failure(Problem, MEDIA_TYPE)
         app.openapi_schema = made
     return app.openapi_schema
 
 
-def render(app: FastAPI) -> str:
-    """The document as it is committed: the same text for the same routes."""
-    return json.dumps(document(app), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+def describe(
+    app: FastAPI, description: str, tags: list[dict[str, Any]], error: type[BaseModel], token: str
+) -> dict[str, Any]:
+    """What FastAPI knows of an app, without its own form of an error, which no server of ours uses.
+
+    Parameters
+    ----------
+    error
+        The one form of an error that the app does use.
+    token
+        Which tokens it takes, in words.
+    """
+    made = get_openapi(
+        title=app.title, version=app.version, description=description, routes=app.routes, tags=tags
+    )
+    components = made.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    schemas[error.__name__] = error.model_json_schema()
+    components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "description": token}}
+    for operations in made["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    return made
+
+
+def failure(error: type[BaseModel], media_type: str) -> dict[str, Any]:
+    """The response that every operation may give."""
+    content = {"schema": {"$ref": f"#/components/schemas/{error.__name__}"}}
+    return {"description": "What went wrong.", "content": {media_type: content}}
+
+
+def render(made: dict[str, Any]) -> str:
+    """A document as it is committed: the same text for the same routes."""
+    return json.dumps(made, indent=2, ensure_ascii=False, sort_keys=True) + "\n"

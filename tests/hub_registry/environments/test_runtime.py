@@ -47,7 +47,7 @@ def test_other_code_replaces_it_when_the_hub_starts_again(
 ) -> None:
     running = Runtime(tmp_path / "runtime")
     before = running.path()
-    monkeypatch.setattr(runtime, "_files", lambda: {"__init__.py": b"__version__ = '9'\n"})
+    monkeypatch.setattr(runtime, "package_files", lambda: {"__init__.py": b"__version__ = '9'\n"})
     assert running.path() == before
     after = Runtime(tmp_path / "runtime").path()
     assert after != before

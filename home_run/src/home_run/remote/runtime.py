@@ -16,13 +16,13 @@ from pathlib import Path
 import home_run
 from home_run.remote.cache import Cache, remove_tree
 
-__all__ = ["runtime_directory"]
+__all__ = ["content_hash", "package_files", "runtime_directory"]
 
 
 def runtime_directory(cache: Cache) -> Path:
     """Return a directory that holds this version of the package and nothing else."""
-    files = _files()
-    path = cache.root / "runtime" / _hash(files)
+    files = package_files()
+    path = cache.root / "runtime" / content_hash(files)
     if not path.is_dir():
         temporary = cache.root / "work" / uuid.uuid4().hex
         try:
@@ -38,7 +38,8 @@ def runtime_directory(cache: Cache) -> Path:
     return path
 
 
-def _files() -> dict[str, bytes]:
+def package_files() -> dict[str, bytes]:
+    """Return the package's files by their paths below it, without bytecode."""
     assert home_run.__file__ is not None
     source = Path(home_run.__file__).parent
     return {
@@ -48,7 +49,8 @@ def _files() -> dict[str, bytes]:
     }
 
 
-def _hash(files: dict[str, bytes]) -> str:
+def content_hash(files: dict[str, bytes]) -> str:
+    """Return what names the files' content: 64 hex digits."""
     digest = hashlib.sha256()
     for name, content in files.items():
         digest.update(f"{name}\0{len(content)}\0".encode())

@@ -8,13 +8,12 @@ content, so the workers of one hub process all run the same code even if the ins
 from __future__ import annotations
 
 import compileall
-import hashlib
 import shutil
 import threading
 import uuid
 from pathlib import Path
 
-import home_run
+from home_run.remote.runtime import content_hash, package_files
 
 PACKAGE = "home_run"
 _TEMPORARY = ".tmp"
@@ -42,8 +41,8 @@ class Runtime:
             return self._path
 
     def _make(self) -> Path:
-        files = _files()
-        path = self._root / _hash(files)
+        files = package_files()
+        path = self._root / content_hash(files)
         if not path.is_dir():
             temporary = self._root / f"{uuid.uuid4().hex}{_TEMPORARY}"
             try:
@@ -60,21 +59,3 @@ class Runtime:
             if other != path:
                 shutil.rmtree(other, ignore_errors=True)
         return path
-
-
-def _files() -> dict[str, bytes]:
-    assert home_run.__file__ is not None
-    source = Path(home_run.__file__).parent
-    return {
-        path.relative_to(source).as_posix(): path.read_bytes()
-        for path in sorted(source.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-
-
-def _hash(files: dict[str, bytes]) -> str:
-    digest = hashlib.sha256()
-    for name, content in files.items():
-        digest.update(f"{name}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from hub_registry.gateway.errors import GatewayError
+from hub_registry.openapi import SECURITY, describe, failure
 
 TAGS = [
     {"name": "service", "description": "What this is, and whose versions it takes."},
@@ -23,45 +22,26 @@ _DESCRIPTION = (
 )
 
 
-def document(app: FastAPI) -> dict[str, Any]:
-    """The document of an app, made once."""
-    if app.openapi_schema is None:
-        made = get_openapi(
-            title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes, tags=TAGS
-        )
-        components = made.setdefault("components", {})
-        schemas = components.setdefault("schemas", {})
-        schemas["GatewayError"] = GatewayError.model_json_schema()
-        components["securitySchemes"] = {
-            "token": {
-                "type": "http",
-                "scheme": "bearer",
-                "description": "A token for the Globus Compute service, or an API token of the hub.",
-            }
-        }
-        failure = {"schema": {"$ref": "#/components/schemas/GatewayError"}}
-        for path, operations in made["paths"].items():
-            for operation in operations.values():
-                # FastAPI writes down its own form of a 422, which the gateway does not use.
-                operation["responses"].pop("422", None)
-                if path.startswith("/v2/oauth2"):
-                    continue
-                operation["responses"]["default"] = {
-                    "description": "What went wrong.",
-                    "content": {"application/json": failure},
-                }
-                if path not in OPEN_PATHS:
-                    operation["security"] = [{"token": []}]
-        for name in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(name, None)
-        app.openapi_schema = made
-    return app.openapi_schema
-
-
 #: Answered to whoever asks.
 OPEN_PATHS = frozenset({"/", "/v2/version"})
 
 
-def render(app: FastAPI) -> str:
-    """The document as it is committed: the same text for the same routes."""
-    return json.dumps(document(app), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+def document(app: FastAPI) -> dict[str, Any]:
+    """The document of an app, made once."""
+    if app.openapi_schema is None:
+        made = describe(
+            app,
+            _DESCRIPTION,
+            TAGS,
+            GatewayError,
+            "A token for the Globus Compute service, or an API token of the hub.",
+        )
+        for path, operations in made["paths"].items():
+            if path.startswith("/v2/oauth2"):  # it fails and signs in as OAuth 2 says
+                continue
+            for operation in operations.values():
+                operation["responses"]["default"] = failure(GatewayError, "application/json")
+                if path not in OPEN_PATHS:
+                    operation["security"] = SECURITY
+        app.openapi_schema = made
+    return app.openapi_schema
