@@ -1,0 +1,20 @@
+"""Site profiles: one cluster's settings, checked, and everything that is made of them.
+
+::
+
+    profile.yaml ── load_profile ──> SiteProfile ── choose(Choice) ──> SiteProfile for one servable
+                                         │
+                                         ├── make_provider   what the agent's workers run on
+                                         ├── render_parsl    a parsl.Config, for scripts
+                                         └── render_stock    what an unmodified globus-compute-endpoint loads
+"""
+
+from __future__ import annotations
+
+from endpoint_plugins.profiles.base import SiteProfile
+from endpoint_plugins.profiles.choice import Choice
+from endpoint_plugins.profiles.dump import dump_profile
+from endpoint_plugins.profiles.load import load_profile, parse_profile
+from endpoint_plugins.profiles.providers import make_provider
+
+__all__ = ["Choice", "SiteProfile", "dump_profile", "load_profile", "make_provider", "parse_profile"]
