@@ -60,7 +60,17 @@ def _slurm() -> str | None:
     return unusable()
 
 
+def _bubblewrap() -> str | None:
+    program = shutil.which("bwrap")
+    if program is None:
+        return "the program bwrap is not here"
+    command = [program, "--unshare-user", "--unshare-net", "--ro-bind", "/", "/", "true"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    return None if ended.returncode == 0 else f"bwrap can make no namespaces ({ended.stderr.strip()})"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
+    "bubblewrap": _bubblewrap,
     "package-index": _package_index,
     "postgresql": _postgresql,
     "rabbitmq": _rabbitmq,

@@ -21,6 +21,7 @@ import base64
 import binascii
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ from home_run.remote.cache import Cache
 from home_run.remote.children import Children
 from home_run.remote.environments import environment_python
 from home_run.remote.errors import LinkRefusedError
+from home_run.remote.images import image_python, image_servable
+from home_run.remote.isolation import Isolation
 from home_run.remote.links import Hub
 from home_run.remote.runtime import runtime_directory
 from home_run.remote.servables import servable_directory
@@ -84,7 +87,9 @@ def _read(request: bytes) -> dict[str, Any]:
 def _run(request: Mapping[str, Any]) -> list[dict[str, Any]]:
     worker, hub = _Worker.of_this_process(), Hub(request["hub"])
     servable = request["servable"]
-    directory = servable_directory(worker.cache, hub, servable["digest"], servable["link"])
+    directory = image_servable(servable["digest"])
+    if directory is None:
+        directory = servable_directory(worker.cache, hub, servable["digest"], servable["link"])
     with worker.cache.work_directory() as work:
         failed: dict[str, dict[str, Any]] = {}
         events = []
@@ -104,7 +109,9 @@ def _run(request: Mapping[str, Any]) -> list[dict[str, Any]]:
             "budget_s": request["budget_s"],
             "events": events,
         }
-        ran = worker.run(hub, request["environment"], msgpack.packb(batch)) if events else []
+        ran = []
+        if events:
+            ran = worker.run(hub, request["environment"], msgpack.packb(batch), directory, work)
         results = {**failed, **{result["id"]: result for result in ran}}
         ordered = [results[event["id"]] for event in request["events"] if event["id"] in results]
         return _Delivery(request, hub, work).deliver(ordered)
@@ -216,17 +223,36 @@ class _Worker:
                 cls._this = cls()
             return cls._this
 
-    def run(self, hub: Hub, environment: Mapping[str, Any], batch: bytes) -> list[dict[str, Any]]:
-        """Run a batch of local paths in its environment; return its results."""
-        if environment["digest"] == own_environment():
+    def run(
+        self, hub: Hub, environment: Mapping[str, Any], batch: bytes, directory: Path, work: Path
+    ) -> list[dict[str, Any]]:
+        """Run a batch of local paths in its environment; return its results.
+
+        Parameters
+        ----------
+        hub : Hub
+        environment : dict
+            Its digest, and the link of its description.
+        batch : bytes
+            As `home_run.worker.run_batch` takes it.
+        directory, work : Path
+            Of the servable, and of the batch's inputs and results: all that an isolated process sees.
+        """
+        isolation = Isolation.of_this_site()
+        own = environment["digest"] == own_environment()
+        if own and not isolation:
             set_worker_defaults(os.environ, 1)
             from home_run.worker import run_batch
 
             return _results(run_batch(batch))
-        python = environment_python(self.cache, hub, environment["digest"], environment["link"])
+        python = Path(sys.executable) if own else image_python(directory)
+        if python is None:
+            python = environment_python(self.cache, hub, environment["digest"], environment["link"])
         if self._runtime is None or not self._runtime.is_dir():
             self._runtime = runtime_directory(self.cache)
-        with self._children.use(environment["digest"], python, self._runtime) as child:
+        prefix = isolation.prefix(python, readable=[self._runtime, directory], writable=[work])
+        variables = isolation.variables()
+        with self._children.use(environment["digest"], python, self._runtime, prefix, variables) as child:
             return _results(child.run(batch))
 
 

@@ -7,11 +7,12 @@ for each. Beyond the site's limit, the one used longest ago ends.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -33,6 +34,12 @@ MAX_OUTPUT_BYTES = 1 << 20
 #: Seconds that a process may take to end once it has been killed.
 END_S = 10.0
 
+#: Variables that no publisher's code gets: what is the worker's own, and ways to others' accounts.
+_PRIVATE = re.compile(
+    r"^(GLOBUS_|AWS_|PYTHONPATH$|PYTHONHOME$|VIRTUAL_ENV$|SSH_A|KRB5CCNAME$|DBUS_|XDG_RUNTIME_DIR$)"
+    r"|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY"
+)
+
 # -I: neither the worker's PYTHONPATH nor the user's own packages; the path of this package comes first.
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from home_run.remote.child import main; main()"
 
@@ -46,6 +53,10 @@ class Child:
         Interpreter of the environment.
     runtime : Path
         Directory with this package.
+    prefix : sequence of str
+        Command that starts it where the site isolates servables; see `home_run.remote.isolation`.
+    variables : dict
+        What differs in its environment.
 
     Raises
     ------
@@ -53,12 +64,19 @@ class Child:
         If it does not start.
     """
 
-    def __init__(self, python: Path, runtime: Path) -> None:
+    def __init__(
+        self,
+        python: Path,
+        runtime: Path,
+        prefix: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._lifeline = Lifeline()
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
         command = [
+            *prefix,
             str(python),
             "-I",
             "-X",
@@ -75,7 +93,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
-                env=_variables(),
+                env=_variables() | dict(variables or {}),
                 pass_fds=(*self._lifeline.pass_fds, requests, answers),
                 start_new_session=True,
             )
@@ -158,18 +176,28 @@ class Children:
         self._idle: list[tuple[str, Child]] = []
 
     @contextmanager
-    def use(self, environment: str, python: Path, runtime: Path) -> Iterator[Child]:
+    def use(
+        self,
+        environment: str,
+        python: Path,
+        runtime: Path,
+        prefix: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> Iterator[Child]:
         """Give a process of an environment, started now if none is free.
+
+        One with another `prefix` is another process: it sees other directories.
 
         Raises
         ------
         SiteSetupError
             If it does not start.
         """
+        environment = "\0".join((environment, *prefix))
         child = self._take(environment)
         if child is None:
             self._make_room()
-            child = Child(python, runtime)
+            child = Child(python, runtime, prefix, variables)
         try:
             yield child
         except BaseException as exc:
@@ -209,11 +237,7 @@ class Children:
 
 def _variables() -> dict[str, str]:
     """Return the environment of the process: the worker's, without what is not a publisher's business."""
-    variables = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("GLOBUS_") and name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-    }
+    variables = {name: value for name, value in os.environ.items() if not _PRIVATE.search(name)}
     set_worker_defaults(variables, children())
     return variables
 

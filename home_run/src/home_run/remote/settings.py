@@ -3,6 +3,13 @@
 =======================  =====================================================================================
 ``DLHUB_CACHE``          Directory of what is kept; default ``$XDG_CACHE_HOME/dlhub`` or ``~/.cache/dlhub``.
 ``DLHUB_CACHE_BYTES``    Size to which it is pruned; default 32 GiB.
+``DLHUB_IMAGE``          Directory of the servables that the worker's image brings, ``servables/<digest>/``,
+                         with their ``environment/bin/python``: they are neither fetched nor built.
+``DLHUB_ISOLATION``      From what the processes of servables are kept: ``network``, ``files`` or both, with a
+                         comma (`home_run.remote.isolation`); default: nothing.
+``DLHUB_SERVABLE_PATHS`` Directories of the site that they may read although files are kept from them, with
+                         colons between them.
+``DLHUB_SCRATCH_BYTES``  Size of the scratch they get then; default: half of the memory.
 ``DLHUB_TRUSTED_HUBS``   Origins (``https://hub.example``), separated by commas, from which servables may
                          come; default: whichever hub sends the batch.
 ``DLHUB_ENVIRONMENT``    Digest of the environment that this worker's own interpreter is, in an image that was
@@ -25,6 +32,10 @@ __all__ = [
     "cache_bytes",
     "cache_directory",
     "children",
+    "image_directory",
+    "isolation",
+    "isolation_paths",
+    "isolation_scratch_bytes",
     "own_environment",
     "set_worker_defaults",
     "trusted_hubs",
@@ -59,6 +70,28 @@ def trusted_hubs() -> frozenset[str]:
 def own_environment() -> str:
     """Return the digest of the environment that this process itself is, or nothing."""
     return os.environ.get("DLHUB_ENVIRONMENT", "")
+
+
+def image_directory() -> Path | None:
+    """Return where the worker's image has its servables; None if it is no such image."""
+    configured = os.environ.get("DLHUB_IMAGE")
+    return Path(configured) if configured else None
+
+
+def isolation() -> frozenset[str]:
+    """Return from what the processes of servables are kept, as the site has written it."""
+    asked = os.environ.get("DLHUB_ISOLATION", "")
+    return frozenset(kind.strip() for kind in asked.split(",") if kind.strip())
+
+
+def isolation_paths() -> tuple[str, ...]:
+    """Return what they may read nevertheless."""
+    return tuple(filter(None, os.environ.get("DLHUB_SERVABLE_PATHS", "").split(":")))
+
+
+def isolation_scratch_bytes() -> int:
+    """Return the size of the scratch they get then; 0 for the kernel's default."""
+    return int(os.environ.get("DLHUB_SCRATCH_BYTES") or 0)
 
 
 def children() -> int:
