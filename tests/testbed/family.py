@@ -1,9 +1,9 @@
 """Processes that end together, whatever they do to detach themselves.
 
 Schedulers and container programs start daemons that start daemons. A `Family` has a keeper process above all
-of them to which Linux gives every orphan among its descendants (``PR_SET_CHILD_SUBREAPER``), so none can leave
-the family, and none lingers once it is dead. The keeper ends everything when it is told so, and also when the
-tests are killed.
+of them to which Linux gives every orphan among its descendants (``PR_SET_CHILD_SUBREAPER``), so none can
+leave the family, and none lingers once it is dead. The keeper ends everything when it is told so, and also
+when the tests are killed.
 """
 
 from __future__ import annotations

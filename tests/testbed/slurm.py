@@ -1,4 +1,4 @@
-"""A real Slurm with several virtual nodes on this machine, for whoever has `SLURM_CONF` in the environment."""
+"""A real Slurm with several virtual nodes on one machine, for whoever has its `SLURM_CONF`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from pathlib import Path
 from rabbitmq import _free_ports
 from testbed.family import Family, wait_until
 from testbed.programs import daemon_environment, missing_programs, program
-
-#: Of a partition that nobody may use but this account.
-ACCOUNT = "chemistry"
 
 #: Job states that are final.
 FINAL = frozenset(
@@ -63,7 +60,7 @@ SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=256
 # Nodes have what is written here, not what the machine has.
 SlurmdParameters=config_overrides
-ReturnToService=2
+ReturnToService=1
 InactiveLimit=0
 KillWait=2
 MinJobAge=300
@@ -73,7 +70,7 @@ EnforcePartLimits={enforce}
 {nodes}
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 PartitionName=short Nodes=ALL MaxTime=00:05:00 State=UP
-PartitionName=closed Nodes=ALL AllowAccounts={account} State=UP
+PartitionName=closed Nodes=ALL AllowAccounts=elsewhere State=UP
 PartitionName=down Nodes=ALL State=DOWN
 """
 
@@ -100,8 +97,8 @@ class Job:
 class SlurmCluster:
     """Controller, authentication and virtual nodes; every user of this machine may submit jobs.
 
-    There are four partitions: `debug`, the default; `short`, of five minutes at most; `closed`, for the account
-    `ACCOUNT` only; `down`, in which nothing ever starts.
+    There are four partitions: `debug`, the default; `short`, of five minutes at most; `closed`, for an
+    account that nobody has; `down`, in which nothing ever starts.
 
     Parameters
     ----------
@@ -110,8 +107,8 @@ class SlurmCluster:
     cpus_per_node, memory_per_node_mib
         What each says it has.
     refuse_at_submission
-        Whether a job that breaks a limit of its partition is refused at once; else it waits for ever, with the
-        limit as its reason. Sites differ in this.
+        Whether a job that breaks a limit of its partition is refused at once; else it waits for ever, with
+        the limit as its reason. Sites differ in this.
 
     Attributes
     ----------
@@ -146,7 +143,6 @@ class SlurmCluster:
                 user=getpass.getuser(),
                 directory=self.directory,
                 enforce="ALL" if refuse_at_submission else "NO",
-                account=ACCOUNT,
                 nodes="\n".join(lines),
             )
         )
@@ -262,7 +258,7 @@ class SlurmCluster:
         return self.job(job_id)
 
     def run(self, *command: str) -> str:
-        """Run one of Slurm's commands against this cluster; returns what it prints, and fails where it fails."""
+        """What one of Slurm's commands prints about this cluster; fails where the command fails."""
         done = self._call(*command)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from testbed.family import Family, wait_until
 
@@ -58,9 +59,6 @@ def test_all_ends_when_the_tests_are_killed() -> None:
 
 def test_a_program_that_is_not_there_is_named() -> None:
     family = Family("test")
-    try:
+    with pytest.raises(RuntimeError, match="/no/such/program"):
         family.start("/no/such/program", log=Path("/dev/null"))
-    except RuntimeError as error:
-        assert "/no/such/program" in str(error)
-    finally:
-        family.close()
+    family.close()
