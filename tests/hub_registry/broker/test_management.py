@@ -8,6 +8,7 @@ import queue
 import re
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -180,6 +181,13 @@ async def test_a_higher_generation_ends_the_former_password(broker: RabbitBroker
     with pytest.raises(ProbableAuthenticationError):
         connect(first)
     standing.channel().basic_publish(HEARTBEATS, ONE, b"connections that are open stay so")
+
+
+async def test_hubs_that_grant_the_same_at_once_agree(broker: RabbitBroker, connect: Connect) -> None:
+    for _ in range(10):
+        grant = grant_of(str(uuid.uuid4()))
+        [url] = set(await asyncio.gather(*(broker.grant(grant, 1) for _ in range(8))))
+        assert connect(url).is_open
 
 
 async def test_rights_that_are_no_longer_granted_are_gone(

@@ -97,11 +97,11 @@ class Management:
     async def grant(self, grant: Grant, password: str) -> None:
         """Make or change a user with exactly these rights and this password."""
         user = quote(grant.name, safe="")
-        await self._request(
-            "PUT",
-            f"users/{user}",
-            {"password_hash": hash_password(password), "hashing_algorithm": _HASHING, "tags": ""},
-        )
+        hashed = {"password_hash": hash_password(password), "hashing_algorithm": _HASHING, "tags": ""}
+        response = await self._request("PUT", f"users/{user}", hashed, answers=(400,))
+        if response.status_code == 400:
+            # RabbitMQ looks whether there is such a user and then adds it: another hub may come in between.
+            await self._request("PUT", f"users/{user}", hashed)
         # The keys before the exchange: a user who may write to a topic exchange without a word on routing
         # keys may use them all.
         rights = f"topic-permissions/{self._vhost}/{user}"
