@@ -79,3 +79,21 @@ def test_every_setting_says_what_it_does() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
         assert field.description.endswith("."), name
+
+
+def test_a_secret_is_a_file_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "dlhub_hub_broker_url").write_text("amqp://dlhub:pw@broker/\n")
+    (secrets / "dlhub_hub_port").write_text("1001")
+    (secrets / "somebody_elses").write_text("x")
+    file = tmp_path / "hub.toml"
+    file.write_text("port = 1002\nworkers = 3\n")
+    monkeypatch.setenv(f"{ENV_PREFIX}CONFIG", str(file))
+    monkeypatch.setenv(f"{ENV_PREFIX}SECRETS_DIR", str(secrets))
+    settings = Settings.load()
+    assert (settings.broker_url, settings.port, settings.workers) == ("amqp://dlhub:pw@broker/", 1001, 3)
+    monkeypatch.setenv(f"{ENV_PREFIX}PORT", "1003")
+    assert Settings.load().port == 1003
+    monkeypatch.setenv(f"{ENV_PREFIX}SECRETS_DIR", str(tmp_path / "none"))
+    assert Settings.load().broker_url == ""

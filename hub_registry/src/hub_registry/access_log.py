@@ -9,6 +9,7 @@ request is a line.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -38,10 +39,19 @@ class AccessLog:
         Seconds from which a request is worth a line.
     every
         Log a line for every request, at level ``debug``.
+    count
+        Told of method, route, status and duration of every request as well, one at a time.
     """
 
-    def __init__(self, slow_s: float, *, every: bool = False) -> None:
+    def __init__(
+        self,
+        slow_s: float,
+        *,
+        every: bool = False,
+        count: Callable[[str, str, int, float], None] = lambda *_: None,
+    ) -> None:
         self._slow_s = slow_s
+        self._count = count
         self._every = every
         self._sums: dict[tuple[str, str, int], _Sum] = {}
         self._lines = 0
@@ -50,6 +60,7 @@ class AccessLog:
     def add(self, method: str, path: str, route: str, status: int, elapsed_s: float) -> None:
         """Count one request; `route` is its template, `path` what was asked for."""
         with self._lock:
+            self._count(method, route, status, elapsed_s)
             key = (method, route, status)
             total = self._sums.get(key)
             if total is None:

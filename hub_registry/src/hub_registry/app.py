@@ -25,6 +25,7 @@ from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.health import routes as health
 from hub_registry.hub import Hub
 from hub_registry.identity import api as clients
+from hub_registry.metrics import routes as metrics
 from hub_registry.middleware import BodyLimitMiddleware, RequestMiddleware
 from hub_registry.publications import routes as publications
 from hub_registry.search import routes as search
@@ -93,6 +94,7 @@ def create_app(settings: Settings, ahead: HeadStart | None = None) -> HubApp:
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     for router in ROUTERS:
         app.include_router(router, prefix=PREFIX)
+    app.include_router(metrics.router)
     limit_of = partial(_body_limit, settings)
     log, uses_tls = hub.access_log, settings.uses_tls
     app.add_middleware(BodyLimitMiddleware, limit_of=limit_of)

@@ -28,6 +28,7 @@ from hub_registry.housekeeping import Housekeeping
 from hub_registry.hubs.service import Hubs
 from hub_registry.identity.service import Identities
 from hub_registry.identity.storage import SqlIdentityStore
+from hub_registry.metrics.figures import LedgerFigures
 from hub_registry.settings import Settings
 
 logger = structlog.get_logger(__name__)
@@ -44,6 +45,8 @@ class Federation:
         The hubs on the database; started before this.
     secret
         What passwords and links are derived from.
+    figures
+        Counts the gateway's tasks.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Federation:
         access_log: AccessLog,
         hubs: Hubs,
         secret: HubSecret,
+        figures: LedgerFigures | None = None,
     ) -> None:
         self.settings = settings
         self.audit = audit
@@ -82,7 +86,7 @@ class Federation:
             hub_is_alive=self._may_be_alive,
         )
         self.compute = ComputeTasks(
-            SqlComputeStore(database, hubs), self.broker, self.endpoints, self.functions, settings
+            SqlComputeStore(database, hubs, figures), self.broker, self.endpoints, self.functions, settings
         )
         #: Takes results of servables' batches; set by the fabric.
         self.on_result: Handler | None = None

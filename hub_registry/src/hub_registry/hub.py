@@ -24,6 +24,7 @@ from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.health.service import Health, check_disk
 from hub_registry.housekeeping import Housekeeping
 from hub_registry.hubs.service import Hubs
+from hub_registry.metrics.figures import Figures
 from hub_registry.publications.runtime import CatalogueRuntime
 from hub_registry.settings import Settings
 from hub_registry.tasks.runtime import TaskRuntime
@@ -66,7 +67,12 @@ class Hub:
         self.database = Database(settings.database_url)
         self.audit = Audit(SqlAuditStore(self.database))
         self.accounts = Accounts(SqlAccountsStore(self.database), self.audit, cache_s=settings.token_cache_s)
-        self.access_log = AccessLog(settings.slow_request_s, every=settings.log_level == "debug")
+        self.figures = Figures()
+        self.access_log = AccessLog(
+            settings.slow_request_s,
+            every=settings.log_level == "debug",
+            count=self.figures.requests.add,
+        )
         self.health = Health()
         self.housekeeping = Housekeeping()
         has_secret = settings.fabric_names != {"local"}
@@ -97,6 +103,7 @@ class Hub:
             self._far_fabrics,
             self.endpoints,
             self.accounts.find_account,
+            self.figures.servables,
         )
 
         #: Started in this order, stopped in the opposite one.
@@ -149,6 +156,7 @@ class Hub:
             self.access_log,
             self.hubs,
             self._secret(),
+            self.figures.gateway,
         )
 
     def _far_fabrics(self, spool: Spool) -> list[Fabric]:

@@ -1,7 +1,8 @@
 """Every setting of the hub, named once.
 
-Argument > environment (``DLHUB_HUB_<NAME>``) > file (TOML, named by ``--config`` or ``DLHUB_HUB_CONFIG``) >
-default. The command line is made from these fields, so their descriptions are its help.
+Argument > environment (``DLHUB_HUB_<NAME>``) > secret (a file ``dlhub_hub_<name>`` in the directory
+``DLHUB_HUB_SECRETS_DIR``) > file (TOML, named by ``--config`` or ``DLHUB_HUB_CONFIG``) > default. The command
+line is made from these fields, so their descriptions are its help.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
+    SecretsSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
@@ -286,6 +288,11 @@ class Settings(BaseSettings):
     )
 
     # How it is watched
+    metrics_token_file: Path | None = Field(
+        default=None,
+        description="File with a token that may read /metrics and nothing else, for Prometheus; read at each "
+        "scrape. Without it, administrators' tokens may.",
+    )
     min_free_bytes: int = Field(
         default=512 * MIB, ge=0, description="The hub reports itself not ready with less free disk than this."
     )
@@ -308,6 +315,7 @@ class Settings(BaseSettings):
         "tls_certificate",
         "tls_key",
         "broker_ca",
+        "metrics_token_file",
         "log_file",
     )
     @classmethod
@@ -353,10 +361,14 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, environment, then the TOML file; no .env file is read."""
-        config = os.environ.get(f"{ENV_PREFIX}CONFIG")
-        file = (TomlConfigSettingsSource(settings_cls, Path(config)),) if config else ()
-        return (init_settings, env_settings, *file)
+        """Arguments, environment, files of secrets, then the TOML file; no .env file is read."""
+        sources = [init_settings, env_settings]
+        # Images name the directory where a secret would be mounted, if there is one.
+        if (secrets := os.environ.get(f"{ENV_PREFIX}SECRETS_DIR")) and Path(secrets).is_dir():
+            sources.append(SecretsSettingsSource(settings_cls, secrets))
+        if config := os.environ.get(f"{ENV_PREFIX}CONFIG"):
+            sources.append(TomlConfigSettingsSource(settings_cls, Path(config)))
+        return tuple(sources)
 
     @classmethod
     def load(cls, **arguments: Any) -> Settings:

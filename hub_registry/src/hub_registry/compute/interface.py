@@ -155,6 +155,8 @@ class Recorded:
         The task's, where it is known.
     has_queue
         Whether the group's results are copied to a queue.
+    accepted_at
+        When the task was accepted, in epoch seconds.
     """
 
     is_first: bool
@@ -163,6 +165,7 @@ class Recorded:
     user_id: str = ""
     group_id: str = ""
     has_queue: bool = False
+    accepted_at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True)

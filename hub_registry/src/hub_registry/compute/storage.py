@@ -39,6 +39,7 @@ from hub_registry.database import Database
 from hub_registry.hubs.interface import ALONE, Membership
 from hub_registry.hubs.storage import is_known
 from hub_registry.identity.interface import Identity
+from hub_registry.metrics.figures import LedgerFigures
 
 #: Values in one IN clause.
 CHUNK = 500
@@ -103,10 +104,18 @@ class SqlComputeStore:
         Where the rows are.
     membership
         Of this hub: tasks that it accepts are its own to send.
+    figures
+        Counts commits, and how tasks end.
     """
 
-    def __init__(self, database: Database, membership: Membership = ALONE) -> None:
+    def __init__(
+        self,
+        database: Database,
+        membership: Membership = ALONE,
+        figures: LedgerFigures | None = None,
+    ) -> None:
         self._database = database
+        self._figures = figures if figures is not None else LedgerFigures()
         self._membership = membership
         # Both dialects have the clause, and SQLAlchemy's common insert has not.
         dialect = importlib.import_module(f"sqlalchemy.dialects.{database.engine.dialect.name}")
@@ -127,6 +136,9 @@ class SqlComputeStore:
         """See `ComputeStore.finish`."""
         recorded = await self._commits.write(record)
         assert recorded is not None
+        if recorded.is_first:
+            state = TaskState.succeeded if record.exception is None else TaskState.failed
+            self._figures.task_ended(state.name, record.finished_at - recorded.accepted_at)
         return recorded
 
     async def drain(self) -> None:
@@ -143,7 +155,8 @@ class SqlComputeStore:
         ]
         accepts = [write for write in writes if isinstance(write, _Accept)]
         tasks = [self._task_row(task) for accept in accepts for task in accept.tasks]
-        with self._database.write() as connection:
+        writes_made = len(tasks) + len(marks) + len(records)
+        with self._figures.commit(writes_made), self._database.write() as connection:
             if accepts:
                 groups = {accept.group.id: accept.group.__dict__ for accept in accepts}
                 connection.execute(self._insert_group, [groups[group_id] for group_id in sorted(groups)])
@@ -384,6 +397,7 @@ def _finish(connection: Connection, records: Sequence[FinalRecord]) -> list[Reco
             _tasks.c.state,
             _tasks.c.user_endpoint_id,
             _tasks.c.group_id,
+            _tasks.c.created_at,
             _groups.c.user_id,
             _groups.c.has_queue,
         )
@@ -412,6 +426,7 @@ def _finish(connection: Connection, records: Sequence[FinalRecord]) -> list[Reco
                 user_id=task.user_id,
                 group_id=task.group_id,
                 has_queue=task.has_queue,
+                accepted_at=task.created_at,
             )
         )
     if rows:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -38,6 +39,7 @@ from hub_registry.endpoints.interface import (
     FunctionNotAllowedError,
     HistoryEntry,
     Purpose,
+    State,
     UserEndpoint,
 )
 from hub_registry.endpoints.mirror import Mirror
@@ -271,6 +273,16 @@ class EndpointsService:
             "last_heartbeat": endpoint.seen_at,
         }
         return {"status": "offline" if endpoint.state == "offline" else "online", "details": details}
+
+    def count(self) -> tuple[Counter[State], Counter[str]]:
+        """How many endpoints there are by state, and the workers of all that are online, total and idle."""
+        rows = self._mirror.user_endpoints.values()
+        online = [each for each in rows if each.public().state != "offline"]
+        workers = {
+            name: sum(_count(each.report.get(name)) for each in online)
+            for name in ("total_workers", "idle_workers")
+        }
+        return Counter(each.state for each in self._mirror.endpoints.values()), Counter(workers)
 
     async def allowed_functions(self, who: Caller, endpoint_id: str) -> dict[str, Any]:
         """An endpoint's list as ``GET /v3/endpoints/<id>/allowed_functions`` answers it."""

@@ -11,6 +11,7 @@ from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.fabrics.interface import Fabric
 from hub_registry.fabrics.local import LocalFabric
 from hub_registry.hubs.service import Hubs
+from hub_registry.metrics.figures import LedgerFigures
 from hub_registry.routing.placement import Directory, Placements
 from hub_registry.routing.service import Router
 from hub_registry.routing.sites import Sites
@@ -49,6 +50,8 @@ class TaskRuntime:
         Those that are registered, with the fabric broker.
     find_account
         The account of an id, where endpoints serve some and not others.
+    figures
+        Counts what is written to the ledger, and how tasks end.
     """
 
     tasks: Tasks
@@ -67,6 +70,7 @@ class TaskRuntime:
         far: Callable[[Spool], Sequence[Fabric]] = lambda _spool: (),
         endpoints: Directory | None = None,
         find_account: FindAccount | None = None,
+        figures: LedgerFigures | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -75,6 +79,7 @@ class TaskRuntime:
         self._ahead = ahead
         self._far = far
         self._endpoints = endpoints
+        self._figures = figures
         self.calls = Calls(
             catalogue, python_of, allow_pickle=settings.allow_pickle, find_account=find_account
         )
@@ -91,7 +96,7 @@ class TaskRuntime:
         sites = Sites([*await self._near(), *self._far(self.spool)])
         await sites.start()
         self.calls.placements = Placements(sites, self._endpoints)
-        self._ledger = SqlLedger(self._database, asyncio.get_running_loop(), self._hubs)
+        self._ledger = SqlLedger(self._database, asyncio.get_running_loop(), self._hubs, self._figures)
         self._ledger.start()
         self.router = Router(
             sites,
@@ -108,6 +113,7 @@ class TaskRuntime:
             self.calls.of_stored,
             result_ttl_s=settings.result_ttl_s,
             hub=self._hubs,
+            figures=self._figures,
         )
         self._expiry = Expiry(self._ledger, self.spool)
         self._neighbours = Neighbours(self._hubs, self._ledger, self.tasks)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from hub_registry.errors import (
     StorageFullError,
 )
 from hub_registry.hubs.interface import ALONE, Membership
+from hub_registry.metrics.figures import LedgerFigures
 from hub_registry.routing.interface import Call, Outcome, Work
 from hub_registry.routing.service import Router, failure
 from hub_registry.tasks import timings
@@ -63,6 +65,8 @@ class Tasks:
         Seconds for which a result is kept.
     hub
         This hub among those that share the ledger.
+    figures
+        Counts how tasks end.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Tasks:
         *,
         result_ttl_s: float,
         hub: Membership = ALONE,
+        figures: LedgerFigures | None = None,
     ) -> None:
         self._ledger = ledger
         self._router = router
@@ -81,6 +86,7 @@ class Tasks:
         self._call_of = call_of
         self._result_ttl_s = result_ttl_s
         self._hub = hub
+        self._figures = figures if figures is not None else LedgerFigures()
         self._live: dict[str, LiveTask] = {}
         self._numbers = Numbers(hub)
         # Whether tasks are held back, because other hubs may take this one for dead.
@@ -376,6 +382,7 @@ class Tasks:
                 del self._live[new.id]
                 self.backlog.ended(new.id)
             if first:
+                self._figures.task_ended(state.name, now - new.submitted_at)
                 number = None if self._ledger.numbers_records else record.result_seq
                 stored = stored_task(new, record, owner=self._hub.number, result_seq=number)
                 self.groups.publish(stored)
@@ -432,6 +439,10 @@ class Tasks:
             limit=limit,
         )
         return [(task, self._state_now(task)) for task in found]
+
+    def count_states(self) -> Counter[TaskState]:
+        """Where the tasks stand that are in memory."""
+        return Counter(live.state for live in self._live.values())
 
     def _state_now(self, stored: StoredTask) -> TaskState:
         live = self._live.get(stored.id)

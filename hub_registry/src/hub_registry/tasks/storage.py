@@ -14,6 +14,7 @@ from hub_registry.database import Database
 from hub_registry.hubs.interface import ALONE, Membership
 from hub_registry.hubs.storage import is_known
 from hub_registry.ledger import Writer, Written
+from hub_registry.metrics.figures import LedgerFigures
 from hub_registry.tasks import commits, messages, timings
 from hub_registry.tasks.interface import Ended, FinalRecord, NewTask, StoredTask, TaskState
 from hub_registry.tasks.tables import LEDGER_LOCK, tasks
@@ -45,10 +46,19 @@ class SqlLedger:
         Where confirmations are called.
     hub
         Whose tasks are accepted here and run here.
+    figures
+        Counts commits.
     """
 
-    def __init__(self, database: Database, loop: asyncio.AbstractEventLoop, hub: Membership = ALONE) -> None:
+    def __init__(
+        self,
+        database: Database,
+        loop: asyncio.AbstractEventLoop,
+        hub: Membership = ALONE,
+        figures: LedgerFigures | None = None,
+    ) -> None:
         self._database = database
+        self._figures = figures if figures is not None else LedgerFigures()
         self._hub = hub
         self.numbers_records = not database.is_sqlite
         self._commits: commits.Commits = commits.commit
@@ -81,7 +91,8 @@ class SqlLedger:
         StorageFullError, UnavailableError
             Nothing was written, as far as is known.
         """
-        with self._database.write(exclusive=False) as connection:
+        writes = len(new) + len(records) + len(running)
+        with self._figures.commit(writes), self._database.write(exclusive=False) as connection:
             done = self._commits(connection, self._hub.number, new, records, running)
             if done.ended and self._hub.has_others:
                 self._hub.publish(connection, messages.TOPIC, messages.ended(done.ended, done.taken))
