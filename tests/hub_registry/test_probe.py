@@ -54,5 +54,5 @@ def test_a_free_port_is_read_from_what_the_hub_wrote(tmp_path: Path, port: int) 
 
 
 def test_nobody_there_is_said_so(tmp_path: Path, port: int) -> None:
-    with pytest.raises(UnavailableError, match="No hub answers on 127.0.0.2"):
+    with pytest.raises(UnavailableError, match=r"No hub answers on 127\.0\.0\.2"):
         probe(Settings.load(data_dir=tmp_path, host="127.0.0.2", port=1), "/api/v1/health")
