@@ -54,6 +54,12 @@ def _socat() -> str | None:
     return None if shutil.which("socat") else "the program socat is not here"
 
 
+def _pbs() -> str | None:
+    from testbed.pbs import unusable
+
+    return unusable()
+
+
 def _slurm() -> str | None:
     from testbed.slurm import unusable
 
@@ -72,6 +78,7 @@ def _bubblewrap() -> str | None:
 PROBES: dict[str, Callable[[], str | None]] = {
     "bubblewrap": _bubblewrap,
     "package-index": _package_index,
+    "pbs": _pbs,
     "postgresql": _postgresql,
     "rabbitmq": _rabbitmq,
     "slurm": _slurm,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from testbed.pbs import PbsCluster
 from testbed.slurm import SlurmCluster
 
 
@@ -24,6 +25,31 @@ def slurm(slurm_of_process: SlurmCluster) -> Iterator[SlurmCluster]:
     """A Slurm of four idle nodes and no jobs; for tests marked service("slurm")."""
     yield slurm_of_process.start()
     slurm_of_process.reset()
+
+
+@pytest.fixture(scope="session")
+def pbs_of_process() -> Iterator[PbsCluster]:
+    """One PBS for all tests of this process, which `pbs` lends to one after the other."""
+    cluster = PbsCluster()
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture
+def pbs(pbs_of_process: PbsCluster) -> Iterator[PbsCluster]:
+    """The commands of PBS, four idle nodes and no jobs; for tests marked service("pbs")."""
+    yield pbs_of_process.start()
+    pbs_of_process.reset()
+
+
+@pytest.fixture
+def pbs_environment(pbs: PbsCluster, monkeypatch: pytest.MonkeyPatch) -> PbsCluster:
+    """As `pbs`, and this process itself uses it, as a user on a login node does."""
+    for name, value in pbs.variables.items():
+        monkeypatch.setenv(name, value)
+    return pbs
 
 
 @pytest.fixture

@@ -264,8 +264,9 @@ class SlurmCluster:
         return done.stdout
 
     def _call(self, *command: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "SLURM_CONF": str(self.configuration)}
         return subprocess.run(
-            command, env=self.env, capture_output=True, text=True, check=False, timeout=60, cwd=self.directory
+            command, env=env, capture_output=True, text=True, check=False, timeout=60, cwd=self.directory
         )
 
     def _wait_idle(self) -> None:
@@ -294,7 +295,7 @@ class SlurmCluster:
         wait_until(is_listening, lambda: f"munged does not listen\n{self.log}")
 
     def _start(self, name: str, command: str, *arguments: str) -> int:
-        log, env = self.directory / f"{name}.log", daemon_environment(self.variables)
+        log, env = self.directory / f"{name}.log", daemon_environment({"SLURM_CONF": str(self.configuration)})
         return self._family.start(program(command), *arguments, log=log, env=env)
 
 
