@@ -58,6 +58,7 @@ class Output:
             names = ("kind", "who", "message", "remedy", "transient")
             described: dict[str, Any] = {name: getattr(error, name) for name in names}
             described |= {"type": type(error).__name__, "exit_code": code}
+            described |= getattr(error, "details", {})
             print(json.dumps({"error": described}, ensure_ascii=False, indent=2))
             return
         console = self.console(stderr=True)

@@ -1,0 +1,14 @@
+"""``dlhub-endpoint init``, ``check`` and ``policy``."""
+
+from __future__ import annotations
+
+import typer
+
+from endpoint_plugins.cli import site_init
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("init")(site_init.init)
