@@ -1,0 +1,43 @@
+"""How many tasks a user endpoint takes before it has answered them."""
+
+from __future__ import annotations
+
+from endpoint_plugins.agent.lanes import TARGET_S
+
+MIN_CREDIT = 4
+MAX_CREDIT = 1024
+#: Of messages that wait in memory, in bytes.
+MAX_BYTES = 256 * 1024**2
+#: So many calls' worth of tasks at each slot: one that runs, and one to follow it.
+CALLS = 2
+
+
+class Credit:
+    """A power of two, so that it changes seldom: each change costs the broker a consumer. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self.level = MIN_CREDIT
+        self._bytes = 1024.0
+
+    def note(self, size: int) -> None:
+        """Take in the size of a message."""
+        self._bytes += 0.1 * (size - self._bytes)
+
+    def wanted(self, slots: int, call_s: float | None, tasks_per_call: float) -> int:
+        """The level for so many calls at a time, which take so long and have so many tasks each."""
+        each = 1.0
+        if call_s is not None:
+            # As many as a worker does in the time for which calls are merged.
+            each = max(1.0, tasks_per_call * TARGET_S / max(call_s, 1e-4))
+        room = min(MAX_CREDIT, slots * CALLS * each, MAX_BYTES / max(self._bytes, 1.0))
+        level = MIN_CREDIT
+        while level < room:
+            level *= 2
+        return min(level, MAX_CREDIT)
+
+    def adjust(self, held: int, wanted: int) -> bool:
+        """Move the level: up when it is used up, down when it is far off; whether it has moved."""
+        if (wanted > self.level and held >= self.level) or wanted * 4 <= self.level:
+            self.level = wanted
+            return True
+        return False

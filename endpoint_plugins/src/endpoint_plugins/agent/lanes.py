@@ -1,0 +1,110 @@
+"""What waits for workers, and how much of it goes together.
+
+Batches of one servable that queued while the workers were busy go together, without a timer: a call is shared
+exactly when there was something to wait for. What bounds it is the time that they are expected to take,
+learned from those before, so that slow ones are spread over the workers and not lined up behind one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+
+from endpoint_plugins.agent.held import Held
+from endpoint_plugins.agent.servables import BatchKey
+
+#: What a shared call is expected to take at most, in seconds.
+TARGET_S = 0.05
+MAX_BATCHES = 512
+MAX_BYTES = 4 * 1024**2
+#: Weight of the newest call in what is learned.
+LEARNING_RATE = 0.3
+#: Servables and functions of which something is remembered.
+MAX_KEYS = 4096
+
+
+class RunTimes:
+    """Seconds that an event of a servable, or a task of a function, takes. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._seconds: OrderedDict[BatchKey, float] = OrderedDict()
+
+    def learn(self, key: BatchKey, seconds: float) -> None:
+        """Take in what the newest took."""
+        known = self._seconds.get(key, seconds)
+        self._seconds[key] = known + LEARNING_RATE * (seconds - known)
+        self._seconds.move_to_end(key)
+        while len(self._seconds) > MAX_KEYS:
+            self._seconds.popitem(last=False)
+
+    def find(self, key: BatchKey) -> float | None:
+        """Seconds for one; None as long as nothing is known."""
+        return self._seconds.get(key)
+
+
+class Lanes:
+    """A queue for each servable and function; served in the order of arrival. Not thread-safe."""
+
+    def __init__(self, times: RunTimes) -> None:
+        self._times = times
+        self._lanes: dict[BatchKey, deque[Held]] = {}
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    def add(self, held: Held) -> None:
+        """Have a task wait."""
+        self._lanes.setdefault(held.key, deque()).append(held)
+        self._waiting += 1
+
+    def put_back(self, tasks: list[Held]) -> None:
+        """Have tasks wait again, before all others."""
+        for held in reversed(tasks):
+            self._lanes.setdefault(held.key, deque()).appendleft(held)
+        self._waiting += len(tasks)
+
+    def remove(self, held: Held) -> None:
+        """Have a task wait no longer."""
+        lane = self._lanes.get(held.key)
+        if lane is not None and held in lane:
+            lane.remove(held)
+            self._waiting -= 1
+            if not lane:
+                del self._lanes[held.key]
+
+    def take(self, free: int) -> list[Held]:
+        """The tasks of the next call, where so many calls can be made now; none where nothing waits."""
+        if not self._lanes:
+            return []
+        key = min(self._lanes, key=lambda each: self._lanes[each][0].number)
+        lane = self._lanes[key]
+        taken = [lane.popleft()]
+        if taken[0].batch is not None and not taken[0].alone:
+            self._fill(taken, lane, self._room(key, len(lane) + 1, free))
+        self._waiting -= len(taken)
+        if not lane:
+            del self._lanes[key]
+        return taken
+
+    def _room(self, key: BatchKey, waiting: int, free: int) -> tuple[int, int]:
+        """How many batches, and how many events, go together."""
+        seconds = self._times.find(key)
+        if seconds is None:
+            return 1, 1
+        share = math.ceil(waiting / max(1, free))
+        return min(MAX_BATCHES, share), max(1, int(TARGET_S / max(seconds, 1e-6)))
+
+    def _fill(self, taken: list[Held], lane: deque[Held], room: tuple[int, int]) -> None:
+        batches, events = room
+        size, count = taken[0].size, _events(taken[0])
+        while lane and len(taken) < batches:
+            size += lane[0].size
+            count += _events(lane[0])
+            if size > MAX_BYTES or count > events or lane[0].alone:
+                return
+            taken.append(lane.popleft())
+
+
+def _events(held: Held) -> int:
+    return held.batch.events if held.batch is not None else 1
