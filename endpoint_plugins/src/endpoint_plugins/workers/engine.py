@@ -1,0 +1,223 @@
+"""One Globus Compute engine: its interchange, its blocks' command, its end.
+
+The engine's own parts that would work against ours are not used: Parsl's strategy (see `scaling`), its
+polling of the scheduler (see `schedulers`), and the repetition of calls, which sends from another thread on a
+ZeroMQ socket that belongs to the event loop's.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import threading
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from endpoint_plugins.errors import WorkersStartError
+from endpoint_plugins.workers.environment import clean_environment
+from endpoint_plugins.workers.options import WorkersOptions
+from home_run.guard import guarded
+from home_run.worker_logs import WorkerLogs
+
+if TYPE_CHECKING:
+    from endpoint_plugins.workers.engines import SiteEngine, SiteMPIEngine
+
+__all__ = ["Engine"]
+
+log = structlog.get_logger(__name__)
+
+WORKER_POOL = "parsl.executors.high_throughput.process_worker_pool"
+INTERCHANGE = "parsl.executors.high_throughput.interchange"
+LAUNCH_NAME = "process_worker_pool.py"
+NEVER_S = 365 * 86400.0
+#: An interchange that has not answered for so long never will.
+COMMAND_TIMEOUT_S = 60.0
+#: How long the engine may take to close its sockets and threads.
+STOP_S = 15.0
+
+
+class Engine:
+    """A started engine. Its methods block, but for `submit` and `submit_task`.
+
+    Parameters
+    ----------
+    options
+        What it is made from.
+    run_dir
+        Directory of this start: certificates, scripts, logs.
+    lifeline
+        File that guards wait on, see `home_run.guard`.
+    """
+
+    def __init__(self, options: WorkersOptions, run_dir: Path, lifeline: Path) -> None:
+        self._options = options
+        self._run_dir = run_dir
+        self._lifeline = lifeline
+        self._engine: SiteEngine | SiteMPIEngine | None = None
+        self.provider: Any = None
+
+    def start(self) -> None:
+        """Start the interchange.
+
+        Raises
+        ------
+        WorkersStartError
+            It does not start.
+        """
+        try:
+            self.provider = self._options.make_provider(self._run_dir)
+            self.provider.init_blocks = 0  # the first is asked for when there is work
+            engine = _build(self._options, self.provider)
+            engine.executor.interchange_launch_cmd = guarded(
+                [sys.executable, "-m", INTERCHANGE], self._lifeline, clean=True, variables={}
+            )
+            self._engine = engine
+            engine.start(endpoint_id=self._options.endpoint_id, run_dir=str(self._run_dir))
+        except Exception as error:
+            raise WorkersStartError(
+                f"The engine did not start: {type(error).__name__}: {error}.",
+                remedy=f"The site's administrator finds its logs in {self._run_dir}.",
+            ) from error
+
+    @property
+    def engine(self) -> SiteEngine | SiteMPIEngine:
+        """Globus Compute's."""
+        assert self._engine is not None, "started"
+        return self._engine
+
+    @property
+    def interchange_pid(self) -> int:
+        """The process that everything goes through; its guard, in truth."""
+        process = self.engine.executor.interchange_proc
+        assert process is not None, "started"
+        return int(process.pid)
+
+    def submit(self, context: dict[str, Any], payload: bytes) -> Future[bytes]:
+        """Send a payload to the workers. For one thread only: ZeroMQ sockets belong to it."""
+        future: Future[bytes] = self.engine.executor.submit_payload(context, payload)
+        return future
+
+    def managers(self) -> list[dict[str, Any]]:
+        """The worker pools that are connected, as the interchange knows them."""
+        client = self.engine.executor.command_client
+        found: list[dict[str, Any]] = client.run("MANAGERS", timeout_s=COMMAND_TIMEOUT_S)
+        return found
+
+    def hold(self, manager: str) -> None:
+        """Have a worker pool be sent no more calls."""
+        self.engine.executor.command_client.run(["HOLD_MANAGER", manager], timeout_s=COMMAND_TIMEOUT_S)
+
+    def worker_command(self, block: str) -> list[str]:
+        """What a block runs on each of its nodes, in its container where it has one."""
+        launch = self.engine.executor.launch_cmd
+        assert launch is not None, "started"
+        arguments = shlex.split(launch.format(block_id=block))
+        assert arguments[0] == LAUNCH_NAME, "as built"
+        command = [self._options.python, "-m", WORKER_POOL, *arguments[1:]]
+        return list(self._options.wrap(command))
+
+    def submit_block(self, block: str, name: str, variables: Mapping[str, str]) -> str:
+        """Ask the provider for a block, and return the job's id.
+
+        Raises
+        ------
+        Exception
+            Whatever the provider raises.
+        """
+        command = self.worker_command(block)
+        if self._options.scheduler["kind"] == "local":
+            # The shell commands of the site come after the cleaning, which would undo what they set.
+            script = f'{self._options.worker_init}\nexec "$@"'
+            command = guarded(
+                ["/bin/bash", "-c", script, "worker", *command],
+                self._lifeline,
+                clean=True,
+                variables={**clean_environment(os.environ), **variables},
+            )
+        elif variables:
+            command = ["env", *(f"{name}={value}" for name, value in variables.items()), *command]
+        job = self.provider.submit(shlex.join(command), 1, name)
+        if not job:
+            raise WorkersStartError("The scheduler gave no job id.")
+        executor = self.engine.executor
+        executor.blocks_to_job_id[block] = job
+        executor.job_ids_to_block[job] = block
+        return str(job)
+
+    def stop(self) -> None:
+        """Close what the engine has in this process, once its processes have ended. Never hangs."""
+        from parsl.utils import Timer
+
+        engine, self._engine = self._engine, None
+        if engine is None:
+            return
+
+        def close() -> None:
+            # Parsl's own close would ask the interchange which blocks it has, and wait for ever for one that
+            # is dead.
+            poller, engine.job_status_poller = engine.job_status_poller, None
+            if poller is not None:
+                Timer.close(poller)
+            engine.shutdown()
+
+        thread = threading.Thread(target=close, name="engine-close", daemon=True)
+        thread.start()
+        thread.join(STOP_S)
+        if thread.is_alive():
+            log.warning("the engine has not closed its sockets", directory=str(self._run_dir))
+
+
+def _build(options: WorkersOptions, provider: Any) -> SiteEngine | SiteMPIEngine:
+    # Imported here: together they take longer to import than the rest of the agent.
+    from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
+
+    from endpoint_plugins.workers.engines import SiteEngine, SiteMPIEngine
+
+    settings: dict[str, Any] = {
+        "label": "workers",
+        "provider": provider,
+        "address": options.address,
+        "prefetch_capacity": options.prefetch,
+        "heartbeat_period": options.heartbeat_s,
+        "heartbeat_threshold": options.threshold_s,
+        # CurveZMQ keys: the interchange's ports are open to every user of the machine, or the network.
+        "encrypted": options.encrypted,
+        # How blocks have failed is our own affair.
+        "block_error_handler": False,
+        "job_status_kwargs": {"strategy": "none", "strategy_period": NEVER_S},
+    }
+    if options.walltime_s is not None:
+        settings["drain_period"] = max(1, int(options.walltime_s - options.drain_s))
+    engine: SiteEngine | SiteMPIEngine
+    if options.mpi is not None:
+        engine = SiteMPIEngine(
+            **settings,
+            max_workers_per_block=options.mpi.max_programs_per_block,
+            mpi_launcher=options.mpi.launcher,
+        )
+    else:
+        engine = SiteEngine(
+            **settings,
+            max_workers_per_node=options.workers_per_node,
+            cores_per_worker=options.cores_per_worker,
+            mem_per_worker=options.memory_per_worker_gib,
+            available_accelerators=options.accelerators,
+            cpu_affinity=options.cpu_affinity,
+        )
+    if options.scheduler["kind"] != "kubernetes":  # pods do not see the file it is in
+        engine.executor.log_config = WorkerLogs()
+    engine.executor.launch_cmd = DEFAULT_LAUNCH_CMD
+    return engine
+
+
+def new_run_dir(directory: Path) -> Path:
+    """A directory for one start of the engine."""
+    run_dir = directory / "runs" / uuid.uuid4().hex[:8]
+    run_dir.mkdir(mode=0o700, parents=True)
+    return run_dir
