@@ -40,6 +40,7 @@ class PoolWorkers:
         self._count = count
         self._pool: ProcessPoolExecutor | None = None
         self._outstanding = 0
+        self._tasks: set[asyncio.Future[None]] = set()
         self.wanted: list[int] = []
 
     async def start(self) -> None:
@@ -79,7 +80,9 @@ class PoolWorkers:
 
     def _submit(self, done: Done, function: Callable[..., bytes], *arguments: Any) -> None:
         self._outstanding += 1
-        asyncio.ensure_future(self._run(done, function, *arguments))
+        task = asyncio.ensure_future(self._run(done, function, *arguments))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _run(self, done: Done, function: Callable[..., bytes], *arguments: Any) -> None:
         pool = self._pool
