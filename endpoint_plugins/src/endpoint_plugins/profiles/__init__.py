@@ -12,9 +12,29 @@
 from __future__ import annotations
 
 from endpoint_plugins.profiles.base import SiteProfile
+from endpoint_plugins.profiles.bundled import bundled_profiles, find_profile
 from endpoint_plugins.profiles.choice import Choice
 from endpoint_plugins.profiles.dump import dump_profile
+from endpoint_plugins.profiles.engine import engine_document
+from endpoint_plugins.profiles.fields import profile_schema
 from endpoint_plugins.profiles.load import load_profile, parse_profile
-from endpoint_plugins.profiles.providers import make_provider
+from endpoint_plugins.profiles.providers import make_provider, worker_init
+from endpoint_plugins.profiles.render_parsl import render_parsl
+from endpoint_plugins.profiles.render_stock import StockFiles, render_stock
 
-__all__ = ["Choice", "SiteProfile", "dump_profile", "load_profile", "make_provider", "parse_profile"]
+__all__ = [
+    "Choice",
+    "SiteProfile",
+    "StockFiles",
+    "bundled_profiles",
+    "dump_profile",
+    "engine_document",
+    "find_profile",
+    "load_profile",
+    "make_provider",
+    "parse_profile",
+    "profile_schema",
+    "render_parsl",
+    "render_stock",
+    "worker_init",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -25,10 +25,6 @@ class SiteProfile(Section):
     This is the part that is the same everywhere; each scheduler has a class of its own, see
     `endpoint_plugins.profiles.schedulers`.
     """
-
-    #: Fields of the scheduler for what a choice calls partition and account; None where it has no such thing.
-    partition_field: ClassVar[str | None] = None
-    account_field: ClassVar[str | None] = None
 
     version: Literal[1] = Field(default=1, description="Version of this form of profile.")
     name: ProfileName = Field(description="Short name of the machine.")
@@ -144,6 +140,11 @@ class SiteProfile(Section):
     )
     heartbeat_s: Seconds = Field(default=10, ge=5, description="How often the agent reports to the hub.")
     worker_heartbeat_s: Seconds = Field(default=30, ge=1, description="How often workers report.")
+    encrypted: bool = Field(
+        default=True,
+        description="Whether the connections of workers are encrypted; the keys are in the run directory, "
+        "which nodes have to share.",
+    )
     worker_threshold_s: Seconds = Field(
         default=120, ge=2, description="A worker pool that was silent for so long is lost."
     )
@@ -168,6 +169,16 @@ class SiteProfile(Section):
         if problems := contradictions(self):
             raise ValueError("; ".join(problems))
         return self
+
+    @property
+    def partition_field(self) -> str | None:
+        """The setting that a choice's partition is for; None where the scheduler has nothing like it."""
+        return None
+
+    @property
+    def account_field(self) -> str | None:
+        """The setting that a choice's account is for; None where the scheduler has nothing like it."""
+        return None
 
     @property
     def partition_name(self) -> str | None:

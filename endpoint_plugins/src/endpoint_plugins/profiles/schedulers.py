@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -26,9 +26,6 @@ class _BatchProfile(SiteProfile):
 class SlurmProfile(_BatchProfile):
     """Slurm."""
 
-    partition_field: ClassVar[str | None] = "partition"
-    account_field: ClassVar[str | None] = "account"
-
     scheduler: Literal["slurm"] = Field(default="slurm", description="What starts jobs.")
     partition: Token | None = Field(default=None, description="Partition. Default: the cluster's.")
     account: Token | None = Field(default=None, description="Account to charge. Default: the user's.")
@@ -44,13 +41,38 @@ class SlurmProfile(_BatchProfile):
     requeue: bool = Field(
         default=False, description="Whether Slurm itself starts a block again that lost its node."
     )
+    choose_by: Literal["partition", "qos"] = Field(
+        default="partition",
+        description="What a choice's partition is; `qos` where users name that instead.",
+    )
     scheduler_options: Script = Field(default="", description=_OPTIONS.format(prefix="#SBATCH"))
 
+    @property
+    def partition_field(self) -> str:
+        """See `SiteProfile`."""
+        return self.choose_by
 
-class _PBSProfile(_BatchProfile):
-    partition_field: ClassVar[str | None] = "queue"
-    account_field: ClassVar[str | None] = "account"
+    @property
+    def account_field(self) -> str:
+        """See `SiteProfile`."""
+        return "account"
 
+
+class _QueueProfile(_BatchProfile):
+    """A scheduler that calls it a queue."""
+
+    @property
+    def partition_field(self) -> str:
+        """See `SiteProfile`."""
+        return "queue"
+
+    @property
+    def account_field(self) -> str:
+        """See `SiteProfile`."""
+        return "account"
+
+
+class _PBSProfile(_QueueProfile):
     queue: Token | None = Field(default=None, description="Queue. Default: the cluster's.")
     account: Token | None = Field(default=None, description="Account or project to charge.")
     scheduler_options: Script = Field(default="", description=_OPTIONS.format(prefix="#PBS"))
@@ -71,11 +93,8 @@ class TorqueProfile(_PBSProfile):
     scheduler: Literal["torque"] = Field(default="torque", description="What starts jobs.")
 
 
-class LSFProfile(_BatchProfile):
+class LSFProfile(_QueueProfile):
     """IBM Spectrum LSF."""
-
-    partition_field: ClassVar[str | None] = "queue"
-    account_field: ClassVar[str | None] = "account"
 
     scheduler: Literal["lsf"] = Field(default="lsf", description="What starts jobs.")
     queue: Token | None = Field(default=None, description="Queue. Default: the cluster's.")
@@ -90,11 +109,8 @@ class LSFProfile(_BatchProfile):
     scheduler_options: Script = Field(default="", description=_OPTIONS.format(prefix="#BSUB"))
 
 
-class GridEngineProfile(_BatchProfile):
+class GridEngineProfile(_QueueProfile):
     """Grid Engine: Univa, Altair, Son of Grid Engine."""
-
-    partition_field: ClassVar[str | None] = "queue"
-    account_field: ClassVar[str | None] = "account"
 
     scheduler: Literal["gridengine"] = Field(default="gridengine", description="What starts jobs.")
     queue: Token | None = Field(default=None, description="Queue. Default: the cluster's.")
@@ -117,6 +133,11 @@ class KubernetesProfile(SiteProfile):
 
     scheduler: Literal["kubernetes"] = Field(default="kubernetes", description="What starts jobs.")
     launcher: Launcher = Field(default="simple", description="Pods need none; leave it.")
+    encrypted: bool = Field(
+        default=False,
+        description="Whether the connections of workers are encrypted; pods would need a volume with the run "
+        "directory, where the keys are.",
+    )
     namespace: Token = Field(default="default", description="Namespace of the pods.")
     service_account: Token | None = Field(default=None, description="Service account of the pods.")
     pull_secret: Token | None = Field(default=None, description="Secret to pull images with.")

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+#: Characters of an image's name.
+IMAGE_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/:@+-"
 #: A character of an image's name, in a registry or as a path: of a regular expression.
 IMAGE_CLASS = "[A-Za-z0-9._/:@+-]"
 
@@ -29,9 +31,9 @@ def _one_line(text: str) -> str:
     return text
 
 
-def _no_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("it has a NUL character")
+def _plain(text: str) -> str:
+    if strange := next((c for c in text if not c.isprintable() and c not in "\n\t"), None):
+        raise ValueError(f"it has the character {strange!r}")
     return text
 
 
@@ -72,7 +74,7 @@ ImagePattern = Annotated[
 #: One line of options to a command.
 Line = Annotated[str, Field(max_length=2000), AfterValidator(_one_line)]
 #: A part of a shell script.
-Script = Annotated[str, Field(max_length=20_000), AfterValidator(_no_nul)]
+Script = Annotated[str, Field(max_length=20_000), AfterValidator(_plain)]
 
 #: A time in whole seconds.
 Seconds = Annotated[int, BeforeValidator(_seconds)]

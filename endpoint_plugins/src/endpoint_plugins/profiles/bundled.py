@@ -1,0 +1,40 @@
+"""The profiles that come with this distribution: public settings of machines, with their sources."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from endpoint_plugins.errors import ProfileError
+
+#: In the repository, `deploy/sites`.
+SITES = Path(__file__).parent / "sites"
+
+
+def bundled_profiles() -> dict[str, Path]:
+    """The files, by the names of their profiles."""
+    return {path.stem: path for path in sorted(SITES.glob("*.yaml"))}
+
+
+def find_profile(name_or_path: str) -> Path:
+    """The file of a profile that is named, or the path itself.
+
+    Raises
+    ------
+    ProfileError
+        There is neither a file of that path nor a profile of that name.
+    """
+    known = bundled_profiles()
+    if name_or_path in known:
+        return known[name_or_path]
+    path = Path(name_or_path)
+    if path.is_dir() and (path / "profile.yaml").is_file():
+        return path / "profile.yaml"
+    if path.is_file():
+        return path
+    close = difflib.get_close_matches(name_or_path, known, n=1)
+    hint = f" {close[0]} is meant perhaps." if close else ""
+    raise ProfileError(
+        f"There is no profile {name_or_path!r}: no such file, and none that comes with this.{hint}",
+        remedy="`dlhub-endpoint profile list` names those; `dlhub-endpoint init` makes one of this machine.",
+    )
