@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from endpoint_plugins.errors import ProfileError
+from endpoint_plugins.errors import UnknownNameError
 
 #: In the repository, `deploy/sites`.
 SITES = Path(__file__).parent / "sites"
@@ -21,7 +21,7 @@ def find_profile(name_or_path: str) -> Path:
 
     Raises
     ------
-    ProfileError
+    UnknownNameError
         There is neither a file of that path nor a profile of that name.
     """
     known = bundled_profiles()
@@ -34,7 +34,7 @@ def find_profile(name_or_path: str) -> Path:
         return path
     close = difflib.get_close_matches(name_or_path, known, n=1)
     hint = f" {close[0]} is meant perhaps." if close else ""
-    raise ProfileError(
+    raise UnknownNameError(
         f"There is no profile {name_or_path!r}: no such file, and none that comes with this.{hint}",
         remedy="`dlhub-endpoint profile list` names those; `dlhub-endpoint init` makes one of this machine.",
     )

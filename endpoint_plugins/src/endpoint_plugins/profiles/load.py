@@ -17,7 +17,10 @@ from endpoint_plugins.profiles.schedulers import ADAPTER, PROFILES
 from endpoint_plugins.profiles.yaml_text import Document, read_yaml
 
 _MAX_BYTES = 256 * 1024
-_REMEDY = "Correct it; `dlhub-endpoint profile show --fields SCHEDULER` describes every setting."
+_REMEDY = "Correct it; `dlhub-endpoint profile fields SCHEDULER` describes every setting."
+_FILL_IN = (
+    "Fill it in, in the file, or for one command with --set NAME=VALUE; `dlhub-endpoint init` asks for it."
+)
 
 
 def load_profile(
@@ -78,20 +81,23 @@ def parse_profile(
         problems += [_sentence(problem, document, content, where) for problem in error.errors()]
         raise _error(where, problems) from error
     if complete:
-        problems += [
-            f"{_at(document, tuple(name.split('.')), where)}: {name} is missing; it is yours to fill in"
+        missing = [
+            f"{_at(document, tuple(name.split('.')), where)}: {name} is missing; it differs from user to user"
             for name in profile.missing
         ]
+        if missing and not problems:
+            raise _error(where, missing, _FILL_IN)
+        problems += missing
     if problems:
         raise _error(where, problems)
     return profile
 
 
-def _error(where: str, problems: list[str]) -> ProfileError:
+def _error(where: str, problems: list[str], remedy: str = _REMEDY) -> ProfileError:
     if len(problems) == 1:
-        return ProfileError(f"{problems[0]}.", remedy=_REMEDY)
+        return ProfileError(f"{problems[0]}.", remedy=remedy)
     listed = "\n".join(f"  {problem}." for problem in problems)
-    return ProfileError(f"{where} has {len(problems)} problems:\n{listed}\n", remedy=_REMEDY)
+    return ProfileError(f"{where} has {len(problems)} problems:\n{listed}\n", remedy=remedy)
 
 
 def _at(document: Document, place: tuple[int | str, ...], where: str) -> str:

@@ -36,7 +36,7 @@ def render_parsl(profile: SiteProfile, run_dir: Path | str) -> Config:
         "provider": make_provider(profile),
         "address": _address(profile),
     }
-    if command := _launch_command(profile, Path(run_dir)):
+    if command := launch_command(profile, Path(run_dir)):
         settings["launch_cmd"] = command
     executor = MPIExecutor(**settings) if profile.mpi else HighThroughputExecutor(**settings)
     return Config(
@@ -64,7 +64,7 @@ def _address(profile: SiteProfile) -> str | None:
         ) from error
 
 
-def _launch_command(profile: SiteProfile, run_dir: Path) -> str | None:
+def launch_command(profile: SiteProfile, run_dir: Path) -> str | None:
     """Parsl's own command of the worker pool, inside of the container."""
     from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
 
