@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import gc
+import json
 import os
 import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from hub_registry.settings import ENV_PREFIX, Settings
 
 if TYPE_CHECKING:
     from hub_registry.accounts.service import Accounts
+    from hub_registry.backups.layout import Manifest
 
 EXIT_CODES = (
     f"exit status: 0 done; 1 it could not be done; 2 wrong usage; {os.EX_CONFIG} a setting or the data "
@@ -34,6 +37,7 @@ SETTINGS_HELP = (
 
 #: Settings that the commands beside serve have a use for.
 DATA_SETTINGS = ("data_dir", "database_url")
+BACKUP_SETTINGS = (*DATA_SETTINGS, "objects_url", "spool_dir", "secret_file")
 PROBE_SETTINGS = ("data_dir", "host", "port", "tls_certificate", "tls_key")
 
 
@@ -122,6 +126,44 @@ def probe(arguments: dict[str, Any]) -> None:
     print(ask(Settings.load(**arguments), "/api/v1/ready" if ready else "/api/v1/health"))
 
 
+def backup(arguments: dict[str, Any]) -> None:
+    """Copy everything that a hub keeps, while it runs or not."""
+    from hub_registry.backups.make import make_backup
+
+    target, with_objects = arguments.pop("target"), arguments.pop("objects")
+    as_json = arguments.pop("json")
+    settings = _existing(Settings.load(**arguments))
+    manifest = make_backup(settings, target, with_objects=with_objects, tell=_tell)
+    _report(manifest, f"{target} is a whole backup", as_json=as_json)
+
+
+def restore(arguments: dict[str, Any]) -> None:
+    """Make a hub from a backup, in an empty place."""
+    from hub_registry.backups.restore import restore_backup
+
+    source, as_json = arguments.pop("source"), arguments.pop("json")
+    settings = Settings.load(**arguments)
+    manifest = restore_backup(settings, source, tell=_tell)
+    _report(manifest, f"{settings.data_dir} is a hub again; start it", as_json=as_json)
+
+
+def _tell(progress: str) -> None:
+    print(progress, file=sys.stderr, flush=True)
+
+
+def _report(manifest: Manifest, verdict: str, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(asdict(manifest)))
+        return
+    objects = "no files" if manifest.objects is None else f"{manifest.objects} files"
+    print(
+        f"{verdict}: schema {manifest.schema} on {manifest.database}, {objects} of "
+        f"{manifest.object_bytes} bytes, {manifest.spool_files} inputs and results."
+    )
+    for name in manifest.missing:
+        print(f"not in it, since the hub itself did not have it: {name}", file=sys.stderr)
+
+
 def openapi(arguments: dict[str, Any]) -> None:
     """Write the OpenAPI document of the hub's API, or of its Globus Compute gateway."""
     text = _gateway_document() if arguments["gateway"] else _hub_document()
@@ -186,6 +228,22 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_settings(_add_command(commands, "migrate", migrate), DATA_SETTINGS)
 
+    command = _add_command(commands, "backup", backup)
+    command.add_argument("target", metavar="DEST", type=Path, help="Directory to make.")
+    command.add_argument(
+        "--objects",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="Copy the file store too; not for one that has a backup of its own.",
+    )
+    _add_json(command)
+    _add_settings(command, BACKUP_SETTINGS)
+
+    command = _add_command(commands, "restore", restore)
+    command.add_argument("source", metavar="SRC", type=Path, help="Directory that `backup` has made.")
+    _add_json(command)
+    _add_settings(command, BACKUP_SETTINGS)
+
     command = _add_command(commands, "probe", probe)
     command.add_argument("--ready", action="store_true", help="Whether it can do its work as well.")
     _add_settings(command, PROBE_SETTINGS)
@@ -203,6 +261,10 @@ def _add_command(commands: Any, name: str, command: Callable[..., None]) -> argp
     )
     parser.set_defaults(command=command)
     return parser
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="Say what was done as JSON.")
 
 
 def _add_label(parser: argparse.ArgumentParser) -> None:
