@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from endpoint_plugins.errors import UnknownNameError
@@ -39,13 +40,16 @@ def look(machine: Machine, wanted: SchedulerKind | None = None) -> Findings:
     present = interfaces()
     is_local = scheduler.kind == "local"
     nodes_are_here = is_local or _are_here(scheduler.node_addresses, present)
+    with ThreadPoolExecutor(2) as threads:  # both wait for other programs
+        containers = threads.submit(runtimes, machine)
+        pythons = threads.submit(interpreters, machine, nodes_are_here=nodes_are_here)
     return Findings(
         hostname=machine.hostname,
         scheduler=scheduler,
         interface=choose(present, scheduler.node_addresses, is_local=is_local),
         interfaces=present,
-        runtimes=runtimes(machine),
-        interpreters=interpreters(machine, nodes_are_here=nodes_are_here),
+        runtimes=containers.result(),
+        interpreters=pythons.result(),
         scratch=filesystems.scratch_directory(machine),
         cache=filesystems.cache_directory(machine, nodes_are_here=nodes_are_here),
         hardware=hardware(machine),

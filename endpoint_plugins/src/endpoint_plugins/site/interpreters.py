@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from endpoint_plugins.site.filesystems import is_shared
@@ -31,7 +32,8 @@ def interpreters(machine: Machine, *, nodes_are_here: bool) -> list[Interpreter]
     nodes_are_here
         Whether nodes see this machine's own disks.
     """
-    found = [_look(machine, path, nodes_are_here) for path in _candidates(machine)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda path: _look(machine, path, nodes_are_here), _candidates(machine)))
     own = Path(sys.executable)
 
     def rank(each: Interpreter) -> tuple[bool, int, bool, bool]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 _Number = TypeVar("_Number", int, float)
 _CLOCK = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)(?:\.\d+)?")
 _UNITS = {"": 1, "B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50}
-_SIZE = re.compile(r"([0-9.]+)\s*([KMGTP]?)(?:I?B|W)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9.]+)\s*([KMGTP]?)(?:I?B|I|W)?", re.IGNORECASE)
 
 
 def seconds(text: str) -> int | None:
