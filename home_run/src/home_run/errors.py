@@ -133,7 +133,7 @@ class InvalidOutputError(HomeRunError):
 class FileFetchError(HomeRunError):
     """A file named in the inputs cannot be read or fetched."""
 
-    who = "caller"
+    who: ClassVar[Who] = "caller"
     kind = "file-unavailable"
 
 

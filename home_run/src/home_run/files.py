@@ -1,13 +1,18 @@
 """File inputs and outputs.
 
-A file input is ``{"url": …, "headers": …}``, where the URL is a path, ``file://`` or http(s); a bare path
-is understood too. The servable gets the path of a readable file: what is local stays where it is, what is
-remote is streamed into a directory that is removed after the call, each file in a folder of its own, so
-that two files of one name both arrive. A file output reaches the caller as
-``{"name": …, "content": bytes}``, and that form is taken as an input as well.
+A file input is a reference, ``{"url": …, "sha256": …, "size": …, "name": …}`` with everything but the URL
+optional; a bare path is understood too. The servable gets the path of a readable file, in a folder of its
+own, so that two files of one name both arrive. A file output reaches the caller as
+``{"name": …, "content": bytes}``, and that form is taken as an input as well; or, where the caller says where
+it shall be put, as a reference.
 
-Two settings belong to the site: ``DLHUB_MAX_FILE_BYTES`` bounds one file (default 4 GiB), and
-``DLHUB_LOCAL_FILES=0`` refuses paths and ``file://``, for workers that run the calls of strangers.
+On a worker, what a reference may name is the site's decision, and `home_run.staging` fetches it. Where
+``DLHUB_STAGING`` is not set, as in somebody's own process, paths stay where they are and http(s) is read as
+it comes, with the ``headers`` of the reference.
+
+Two more settings belong to the site: ``DLHUB_MAX_FILE_BYTES`` bounds one file (default 4 GiB), and
+``DLHUB_LOCAL_FILES=0`` refuses paths and ``file://`` that the site's rules do not allow, for workers that run
+the calls of strangers.
 """
 
 from __future__ import annotations
@@ -19,7 +24,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from home_run.errors import FileFetchError, InvalidOutputError
+import numpy as np
+
+from home_run.errors import FileFetchError, InvalidInputError, InvalidOutputError
+from home_run.staging import Fetched, Stager, find_stager
 
 __all__ = [
     "Fetcher",
@@ -27,8 +35,11 @@ __all__ = [
     "collect_file",
     "compile_fetch",
     "compile_fetch_each",
+    "compile_load",
     "fetch_file",
     "max_file_bytes",
+    "send_array",
+    "send_file",
 ]
 
 Fetcher = Callable[[Any, "Folder"], Any]
@@ -58,7 +69,7 @@ def max_file_bytes() -> int:
     return int(os.environ.get("DLHUB_MAX_FILE_BYTES") or 4 << 30)
 
 
-def compile_fetch(spec: Mapping[str, Any], leaf: Fetcher | None = None) -> Fetcher | None:
+def compile_fetch(spec: Mapping[str, Any], leaf: Fetcher | None = None, kind: str = "file") -> Fetcher | None:
     """Compile a normalised type into what replaces the files in a value.
 
     Parameters
@@ -66,6 +77,8 @@ def compile_fetch(spec: Mapping[str, Any], leaf: Fetcher | None = None) -> Fetch
     spec : dict
     leaf : callable, optional
         What is done to each file, given it and a `Folder`. Default: `fetch_file`.
+    kind : str
+        The name of the type that is replaced.
 
     Returns
     -------
@@ -75,14 +88,14 @@ def compile_fetch(spec: Mapping[str, Any], leaf: Fetcher | None = None) -> Fetch
     """
     leaf = leaf or fetch_file
     name = spec["type"]
-    if name == "file":
+    if name == kind:
         return leaf
-    if name == "list" and (item := compile_fetch(spec["item_type"], leaf)):
+    if name == "list" and (item := compile_fetch(spec["item_type"], leaf, kind)):
         return lambda value, folder: (
             [item(v, folder) for v in value] if isinstance(value, list | tuple) else value
         )
     if name == "tuple":
-        parts = [compile_fetch(element, leaf) for element in spec["element_types"]]
+        parts = [compile_fetch(element, leaf, kind) for element in spec["element_types"]]
         if any(parts):
             return lambda value, folder: (
                 tuple(part(v, folder) if part else v for part, v in zip(parts, value, strict=True))
@@ -90,7 +103,7 @@ def compile_fetch(spec: Mapping[str, Any], leaf: Fetcher | None = None) -> Fetch
                 else value
             )
     if name == "dict":
-        fields = {k: part for k, v in spec["properties"].items() if (part := compile_fetch(v, leaf))}
+        fields = {k: part for k, v in spec["properties"].items() if (part := compile_fetch(v, leaf, kind))}
         if fields:
             return lambda value, folder: (
                 {k: fields[k](v, folder) if k in fields else v for k, v in value.items()}
@@ -98,6 +111,17 @@ def compile_fetch(spec: Mapping[str, Any], leaf: Fetcher | None = None) -> Fetch
                 else value
             )
     return None
+
+
+def compile_load(spec: Mapping[str, Any]) -> Fetcher | None:
+    """Compile a normalised type into what replaces references to ``.npy`` files by their arrays.
+
+    Returns
+    -------
+    callable or None
+        None if the type holds no array.
+    """
+    return compile_fetch(spec, _load_array, "ndarray")
 
 
 def compile_fetch_each(spec: Mapping[str, Any]) -> Fetcher | None:
@@ -130,11 +154,29 @@ def fetch_file(value: Any, folder: Folder) -> str:
         path.write_bytes(value["content"])
         return str(path)
     url, headers = _url_and_headers(value)
+    stager = find_stager()
+    if stager is not None and not (_may_be_local(url) and os.environ.get("DLHUB_LOCAL_FILES") != "0"):
+        reference = value if isinstance(value, Mapping) else {"url": url}
+        return _place(stager.fetch(reference), folder)
     # What exists as it is written is a path, even if it looks like a URL ("a:b.csv").
     local = url if Path(url).exists() else _local_path(url)
     if local is not None:
         return _check_local(local, url)
     return _download(url, headers, folder)
+
+
+def _may_be_local(url: str) -> bool:
+    return "://" not in url.partition("?")[0] or url.startswith("file:")
+
+
+def _place(fetched: Fetched, folder: Folder) -> str:
+    """Give a file of the cache its name: a link, as it may be large, and nobody writes to it."""
+    path = folder.path_for(fetched.name)
+    try:
+        os.link(fetched.path, path)
+    except OSError:  # another file system
+        path.symlink_to(fetched.path)
+    return str(path)
 
 
 def _url_and_headers(value: Any) -> tuple[str, dict[str, str]]:
@@ -246,4 +288,91 @@ def collect_file(value: Any, folder: Folder | None = None) -> dict[str, Any]:
         raise InvalidOutputError(
             f"The servable returned the file {text!r}, which cannot be read: {exc}.",
             remedy="Return the path of a file that the function has written and closed.",
+        ) from exc
+
+
+def send_file(target: Mapping[str, Any]) -> Fetcher:
+    """Return a `Fetcher` that puts the file a servable returned where the caller wants it.
+
+    Parameters
+    ----------
+    target : dict
+        ``{"url": …}``; one that ends in a slash is a directory, which takes several files.
+    """
+    sent: set[str] = set()
+
+    def send(value: Any, folder: Folder) -> dict[str, Any]:
+        path, name = _returned_file(value, folder)
+        if sent and (not str(target.get("url")).endswith("/") or name in sent):
+            raise InvalidInputError(
+                f"The output {name!r:.80} would replace {sorted(sent)[0]!r:.80} at {_shown(target)!r:.200}.",
+                remedy="Give a directory, an address that ends in '/', for several files of different names.",
+            )
+        sent.add(name)
+        return _sender(target).send(path.absolute(), target, name)
+
+    return send
+
+
+def send_array(array: Any, target: Mapping[str, Any], folder: Folder) -> dict[str, Any]:
+    """Put an array that a servable returned where the caller wants it, as a ``.npy`` file.
+
+    Raises
+    ------
+    InvalidOutputError
+        If it is no array of numbers, dates or text.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+        raise InvalidOutputError(
+            f"The servable returned {type(array).__name__}, which cannot be put at {_shown(target)!r:.200}: "
+            "only files and arrays can.",
+            remedy="Run it without 'output'.",
+        )
+    path = folder.path_for("output.npy")
+    np.save(path, array, allow_pickle=False)
+    return _sender(target).send(path, target, path.name)
+
+
+def _sender(target: Mapping[str, Any]) -> Stager:
+    stager = find_stager()
+    if stager is None:
+        raise InvalidInputError(
+            f"The output cannot be put at {_shown(target)!r:.200}: no staging rules are set here.",
+            remedy="Set DLHUB_STAGING, or take the result by value.",
+        )
+    return stager
+
+
+def _shown(target: Mapping[str, Any]) -> str:
+    return str(target.get("url")).partition("?")[0]
+
+
+def _returned_file(value: Any, folder: Folder) -> tuple[Path, str]:
+    if isinstance(value, bytes):
+        value = {"name": "output", "content": value}
+    if isinstance(value, Mapping) and isinstance(value.get("content"), bytes):
+        path = folder.path_for(str(value.get("name", "output")))
+        path.write_bytes(value["content"])
+        return path, path.name
+    text = str(value.get("url") if isinstance(value, Mapping) else value)
+    path = Path(_local_path(text) or "") if text.startswith("file:") else Path(text)
+    if not path.is_file():
+        raise InvalidOutputError(
+            f"The servable returned the file {text!r:.200}, which is not there.",
+            remedy="Return the path of a file that the function has written and closed.",
+        )
+    return path, path.name
+
+
+def _load_array(value: Any, folder: Folder) -> Any:
+    """Map the file behind a reference copy-on-write: what is not used is not read; the file never changes."""
+    if not (isinstance(value, Mapping) and "url" in value):
+        return value
+    path = fetch_file(value, folder)
+    try:
+        return np.load(path, mmap_mode="c", allow_pickle=False).view(np.ndarray)
+    except (ValueError, OSError, EOFError) as exc:
+        raise FileFetchError(
+            f"The file {_shown(value)!r:.200} is no .npy file of numbers, dates or text: {exc}.",
+            remedy="Write it with numpy.save(path, array, allow_pickle=False).",
         ) from exc

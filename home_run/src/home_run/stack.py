@@ -27,6 +27,7 @@ class Event:
     inputs: Any = None
     parameters: Mapping[str, Any] | None = None
     debug: bool = False
+    output: Mapping[str, Any] | None = None
     metadata: Metadata = field(default_factory=new_metadata)
     value: Any = None
     done: bool = False
@@ -62,7 +63,7 @@ def run_stacked(servable: BaseServable, method: str, events: Sequence[Event], ma
 
 
 def _as_row(servable: BaseServable, method: str, event: Event) -> _Row | None:
-    if event.done or event.debug or _same(event.parameters) is None:
+    if event.done or event.debug or event.output is not None or _same(event.parameters) is None:
         return None
     symbols: dict[str, int] = {}
     try:

@@ -10,9 +10,10 @@ Request and response are plain msgpack, so that the hub need not decode a frame 
      "encode"}}], "t0", "t1", "pid", "host"}
 
 An event's ``data``, or the file at its ``path``, holds the frame (or JSON) of ``{"inputs", "parameters",
-"debug"}``; a result's the frame of ``((value, metadata), elapsed_ms)``. A large result is written under
-``out_dir`` and only its path returned. An event that has not begun when ``budget_s`` seconds are over comes
-back as ``{"id", "left": true}``, to be sent again; the first always runs.
+"debug", "output"}``, where the last, if it is there, says where the value is to be put; a result's the frame
+of ``((value, metadata), elapsed_ms)``. A large result is written under ``out_dir`` and only its path
+returned. An event that has not begun when ``budget_s`` seconds are over comes back as
+``{"id", "left": true}``, to be sent again; the first always runs.
 """
 
 from __future__ import annotations
@@ -44,13 +45,14 @@ from home_run.errors import (
 from home_run.invoke import load_from, pickle_allowed
 from home_run.shims._base import BaseServable
 from home_run.stack import Event, run_stacked
+from home_run.staging import set_exchange
 from home_run.types import TypeMismatch
 from home_run.warm import process_servables
 
 __all__ = ["run_batch"]
 
 _HOST = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
-_MEMBERS = frozenset({"inputs", "parameters", "debug"})
+_MEMBERS = frozenset({"inputs", "parameters", "debug", "output"})
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _MAX_PARTS = 512  # of one writev; Linux takes 1024
 
@@ -112,6 +114,7 @@ def _run_events(request: dict[str, Any]) -> list[dict[str, Any]]:
     directory = Path(request["servable"]["path"]).absolute()
     key = (request["servable"].get("digest") or str(directory), consent)
     batch = _Batch(request, consent)
+    set_exchange(request.get("out_dir"))
     start = perf_counter_ns()
     try:
         with process_servables().use(key, lambda: _load(directory, consent)) as servable:
@@ -203,12 +206,13 @@ class _Batch:
                 raise InvalidInputError(
                     f"The event of the task {event.id!r} has members that nothing reads: "
                     f"{', '.join(sorted(map(repr, unknown)))}.",
-                    remedy="Beside 'inputs' there are 'parameters' and 'debug'; an endpoint is named in the "
-                    "request's query.",
+                    remedy="Beside 'inputs' there are 'parameters', 'debug' and 'output'; an endpoint is "
+                    "named in the request's query.",
                 )
             event.inputs = content["inputs"]
             event.parameters = content.get("parameters")
             event.debug = bool(content.get("debug", False))
+            event.output = _read_output(content.get("output"))
         except BaseException as exc:
             _fail(event, exc)
         event.spent_ns["decode"] = perf_counter_ns() - start
@@ -223,7 +227,7 @@ class _Batch:
     def _run_one(self, servable: BaseServable, event: Event) -> None:
         try:
             event.value, event.metadata = servable.run(
-                event.inputs, event.parameters, event.debug, self._method
+                event.inputs, event.parameters, event.debug, self._method, event.output
             )
         except BaseException as exc:
             _fail(event, exc)
@@ -267,6 +271,18 @@ class _Batch:
                 transient=False,
             )
         return None, _write(Path(self._out_dir), name, parts, size)
+
+
+def _read_output(value: Any) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = {"url": value}
+    if not isinstance(value, dict) or not isinstance(value.get("url"), str):
+        raise InvalidInputError(
+            f"The 'output' of the event is {value!r:.80}, which says no place.", remedy="Send {'url': …}."
+        )
+    return value
 
 
 def _writable(raw: dict[str, Any]) -> bytearray | mmap.mmap:

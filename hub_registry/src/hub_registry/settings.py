@@ -192,6 +192,11 @@ class Settings(BaseSettings):
         description="Let callers name files on the workers' machine as inputs, by path or file: URL. Every "
         "caller can then read whatever the hub's user can read.",
     )
+    staging: str = Field(
+        default="",
+        description="What references of tasks may name on the local fabric: a JSON object, or the path of a "
+        "file with one, which also names the file with the credentials. Default: files in this hub's store.",
+    )
     warm_bytes: int = Field(
         default_factory=_warm_bytes,
         ge=0,

@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from dlhub_sdk.client import DLHubClient
     from dlhub_sdk.errors import DLHubError
     from dlhub_sdk.futures import DLHubFuture
+    from dlhub_sdk.references import Reference
 
-__all__ = ["AsyncDLHubClient", "DLHubClient", "DLHubError", "DLHubFuture", "__version__"]
+__all__ = ["AsyncDLHubClient", "DLHubClient", "DLHubError", "DLHubFuture", "Reference", "__version__"]
 
 _MODULES = {
     "AsyncDLHubClient": "async_client",
     "DLHubClient": "client",
     "DLHubError": "errors",
     "DLHubFuture": "futures",
+    "Reference": "references",
 }
 
 

@@ -19,7 +19,7 @@ from dlhub_sdk.errors import InvalidRequestError, UnencodableError, WaitTimeoutE
 from dlhub_sdk.records import Account, EndpointRecord, PublicationRecord, TaskRecord, task_status
 from dlhub_sdk.requests import MAX_WAIT_S, Part, Request
 from dlhub_sdk.responses import read_object
-from dlhub_sdk.results import Outcome, declared_object, encode_event, finished, read_outcome, settle
+from dlhub_sdk.results import Outcome, Output, declared_object, encode_event, finished, read_outcome, settle
 from dlhub_sdk.search import Query, get_method_details, merge
 
 __all__ = ["AsyncDLHubClient", "AsyncServable"]
@@ -65,12 +65,13 @@ class AsyncDLHubClient:
         method: str = "run",
         version: str | None = None,
         endpoint: str | None = None,
+        output: Output | None = None,
     ) -> Any:
         """Run a servable; see :meth:`dlhub_sdk.running.RunMethods.run`.
 
         Cancelling the awaiting task does not cancel the task on the hub.
         """
-        parts = await self._encode(name, inputs, parameters, debug, method, version)
+        parts = await self._encode(name, inputs, parameters, debug, method, version, output)
         task_id = str(uuid.uuid4())
         deadline = None if timeout is None else time.monotonic() + timeout
         wait_s = MAX_WAIT_S if timeout is None else max(0.0, min(MAX_WAIT_S, timeout))
@@ -215,14 +216,15 @@ class AsyncDLHubClient:
         debug: bool,
         method: str,
         version: str | None,
+        output: Output | None = None,
     ) -> list[Part]:
         try:
-            return encode_event(inputs, parameters, debug)
+            return encode_event(inputs, parameters, debug, output=output)
         except UnencodableError:
             document = self._documents.get((name, version)) or await self.describe_servable(name, version)
             if not declared_object(document, method):
                 raise
-        return encode_event(inputs, parameters, debug, allow_pickle=True)
+        return encode_event(inputs, parameters, debug, output=output, allow_pickle=True)
 
     async def _find(self, query: Query, limit: int | None, only_latest: bool) -> list[Document]:
         found: list[Document] = []

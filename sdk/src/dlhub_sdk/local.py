@@ -10,6 +10,7 @@ from dlhub_sdk.errors import DLHubError, LocalRunError
 from dlhub_sdk.remote_errors import task_error
 
 if TYPE_CHECKING:
+    from dlhub_sdk.results import Output
     from dlhub_sdk.running import RunMethods
     from home_run import BaseServable
 
@@ -76,12 +77,16 @@ def run(
     debug: bool,
     method: str,
     name: str,
+    output: Output | None = None,
 ) -> Any:
     """Run a loaded servable and return or raise what a run on a hub would."""
+    from dlhub_sdk.references import as_target, revive
     from home_run.errors import to_struct
 
-    value, metadata = servable.run(inputs, dict(parameters or {}), debug=debug, method=method)
+    target = None if output is None else as_target(output)
+    value, metadata = servable.run(inputs, dict(parameters or {}), debug=debug, method=method, output=target)
     if metadata["success"]:
+        value = value if target is None else revive(value)
         return (value, metadata) if debug else value
     failure = metadata["exc"]
     error = task_error(to_struct(failure), metadata=metadata, servable=name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,13 +15,18 @@ from dlhub_sdk.errors import (
     TaskPendingError,
     UnencodableError,
 )
+from dlhub_sdk.references import as_target, revive
 from dlhub_sdk.remote_errors import task_error
 from dlhub_sdk.requests import FRAME, Part, Request
 from dlhub_sdk.responses import Response, error_from
 from home_run import codec
 from home_run.errors import CodecError, PickleRefusedError
 
-__all__ = ["Outcome", "decode_outcome", "encode_event", "read_outcome", "settle"]
+__all__ = ["Outcome", "Output", "decode_outcome", "encode_event", "read_outcome", "settle"]
+
+
+#: Where the value of a run is to be put.
+Output = str | os.PathLike[str] | Mapping[str, Any]
 
 
 class Outcome(NamedTuple):
@@ -32,7 +38,12 @@ class Outcome(NamedTuple):
 
 
 def encode_event(
-    inputs: Any, parameters: Mapping[str, Any] | None, debug: bool, *, allow_pickle: bool = False
+    inputs: Any,
+    parameters: Mapping[str, Any] | None,
+    debug: bool,
+    *,
+    output: Output | None = None,
+    allow_pickle: bool = False,
 ) -> list[Part]:
     """Encode one event to buffers that are sent one after the other, arrays without a copy.
 
@@ -42,6 +53,8 @@ def encode_event(
         A value has no form on the wire; the message names its type.
     """
     event = {"inputs": inputs, "parameters": parameters, "debug": debug}
+    if output is not None:
+        event["output"] = as_target(output)
     try:
         return codec.encode_parts(event, allow_pickle=allow_pickle)
     except CodecError as exc:
@@ -102,7 +115,8 @@ def settle(outcome: Outcome, debug: bool, *, servable: str | None = None, task_i
     """
     metadata = outcome.metadata
     if metadata.get("success"):
-        return (outcome.value, metadata) if debug else outcome.value
+        value = revive(outcome.value) if metadata.get("by_reference") else outcome.value
+        return (value, metadata) if debug else value
     failure = metadata.get("exc")
     if not isinstance(failure, Mapping):
         failure = {"message": metadata.get("error_message") or "The servable failed and did not say why."}

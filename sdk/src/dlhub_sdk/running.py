@@ -19,7 +19,7 @@ from dlhub_sdk.errors import (
 from dlhub_sdk.futures import DLHubFuture
 from dlhub_sdk.records import TaskRecord, task_status
 from dlhub_sdk.requests import MAX_WAIT_S, Part
-from dlhub_sdk.results import Outcome, declared_object, encode_event, finished, read_outcome, settle
+from dlhub_sdk.results import Outcome, Output, declared_object, encode_event, finished, read_outcome, settle
 from dlhub_sdk.search import get_method_details
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class RunMethods(CatalogueMethods):
         version: str | None = None,
         local: bool = False,
         endpoint: str | None = None,
+        output: Output | None = None,
     ) -> Any:
         """Run a servable. Thread-safe.
 
@@ -54,7 +55,8 @@ class RunMethods(CatalogueMethods):
         name
             ``owner/name``; with `local` also the path of a directory with a ``dlhub.json``.
         inputs
-            What the method takes; see `describe_methods`.
+            What the method takes; see `describe_methods`. A file, or an array in a ``.npy`` file, can be a
+            :class:`~dlhub_sdk.references.Reference`.
         parameters
             Override the defaults in the document.
         asynchronous
@@ -77,12 +79,16 @@ class RunMethods(CatalogueMethods):
         endpoint
             Name or id of the endpoint to run at, ``local`` for the hub's own machine; by default
             the hub takes the one that will answer first.
+        output
+            Where the file or the array that the method returns is to be put: a URL as in a
+            :class:`~dlhub_sdk.references.Reference`; one that ends in ``/`` is a directory. It replaces what
+            is there.
 
         Returns
         -------
         any, tuple or DLHubFuture
             The value; ``(value, metadata)`` with `debug`; a future with `asynchronous`. Arrays
-            are read-only views of what was received.
+            are read-only views of what was received. With `output` the value is a reference.
 
         Raises
         ------
@@ -102,10 +108,10 @@ class RunMethods(CatalogueMethods):
                 raise InvalidRequestError("local=True runs in this process and cannot be asynchronous.")
             if endpoint is not None:
                 raise InvalidRequestError("local=True runs in this process, and not at an endpoint.")
-            return self._run_here(name, inputs, parameters, debug, method, version)
+            return self._run_here(name, inputs, parameters, debug, method, version, output)
         if validate_input:
             self._validate_input(name, inputs, method, version)
-        parts = self._encode(name, inputs, parameters, debug, method, version)
+        parts = self._encode(name, inputs, parameters, debug, method, version, output)
         task_id = str(uuid.uuid4())
         if asynchronous:
             return self._submit(name, parts, task_id, debug, method, version, endpoint)
@@ -249,14 +255,15 @@ class RunMethods(CatalogueMethods):
         debug: bool,
         method: str,
         version: str | None,
+        output: Output | None = None,
     ) -> list[Part]:
         try:
-            return encode_event(inputs, parameters, debug)
+            return encode_event(inputs, parameters, debug, output=output)
         except UnencodableError:
             # Only where the document says "python object" may a value travel as a pickle.
             if not declared_object(self._document(name, version), method):
                 raise
-        return encode_event(inputs, parameters, debug, allow_pickle=True)
+        return encode_event(inputs, parameters, debug, output=output, allow_pickle=True)
 
     def _submit(
         self,
@@ -317,11 +324,12 @@ class RunMethods(CatalogueMethods):
         debug: bool,
         method: str,
         version: str | None,
+        output: Output | None,
     ) -> Any:
         from dlhub_sdk import local
 
         servable = local.load(self, name, version)
-        return local.run(servable, inputs, parameters, debug, method, name)
+        return local.run(servable, inputs, parameters, debug, method, name, output)
 
 
 class RemoteServable:

@@ -24,7 +24,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -242,8 +242,10 @@ class _Worker:
         own = environment["digest"] == own_environment()
         if own and not isolation:
             set_worker_defaults(os.environ, 1)
+            from home_run.staging import set_hub
             from home_run.worker import run_batch
 
+            set_hub(hub)
             return _results(run_batch(batch))
         python = Path(sys.executable) if own else image_python(directory)
         if python is None:
@@ -253,7 +255,21 @@ class _Worker:
         prefix = isolation.prefix(python, readable=[self._runtime, directory], writable=[work])
         variables = isolation.variables()
         with self._children.use(environment["digest"], python, self._runtime, prefix, variables) as child:
-            return _results(child.run(batch))
+            return _results(child.run(batch, _replier(self.cache, hub, batch, work)))
+
+
+def _replier(cache: Cache, hub: Hub, batch: bytes, work: Path) -> Callable[[bytes], bytes]:
+    """Return what answers the questions of the process that runs a batch; see `home_run.staging.process`."""
+
+    def reply(question: bytes) -> bytes:
+        from home_run.staging.named import NamedStager
+        from home_run.staging.process import answer
+        from home_run.staging.stager import SiteStager
+
+        events = msgpack.unpackb(batch)["events"]
+        return answer(NamedStager(SiteStager(lambda: hub, cache), events, work), question)
+
+    return reply
 
 
 def _results(response: bytes) -> list[dict[str, Any]]:

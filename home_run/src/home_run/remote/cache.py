@@ -4,6 +4,7 @@
 
     <cache>/servables/<digest>/        files of a version, read-only
     <cache>/environments/<name>/       virtual environments
+    <cache>/files/<name>/              inputs of tasks, see `home_run.staging.store`
     <cache>/objects/<sha256>           files by content, hard-linked into servables/
     <cache>/runtime/<hash>/home_run/   this package, for the processes of environments
     <cache>/work/                      inputs and results of running batches
@@ -37,7 +38,7 @@ from home_run.remote.settings import MAX_AGE_S, cache_bytes, cache_directory
 
 __all__ = ["Cache", "remove_tree"]
 
-KINDS = ("servables", "environments")
+KINDS = ("servables", "environments", "files")
 #: Seconds between two notes of a last use, and between two prunings.
 TOUCH_S = 600.0
 PRUNE_S = 3600.0
@@ -157,13 +158,15 @@ class Cache:
                 with suppress(OSError):
                     os.unlink(left.path)  # noqa: PTH108 - for every batch
 
-    def prune(self) -> None:
+    def prune(self, *, early: bool = False) -> None:
         """Remove what is old, then what was used longest ago, down to the site's limit.
 
-        Does nothing while another process prunes, or did within the hour. What somebody uses stays.
+        Does nothing while another process prunes or, unless `early`, did within the hour. What somebody uses
+        stays.
         """
         with self.lock("prune", wait=False) as descriptor:
-            if descriptor < 0 or (os.fstat(descriptor).st_size and self._age("prune") < PRUNE_S):
+            recently = descriptor >= 0 and os.fstat(descriptor).st_size and self._age("prune") < PRUNE_S
+            if descriptor < 0 or (recently and not early):
                 return
             os.ftruncate(descriptor, 0)
             os.write(descriptor, b"1")

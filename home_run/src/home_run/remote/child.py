@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 
 import msgpack
 
 from home_run.errors import HomeRunError, to_struct
 from home_run.remote import frames
+from home_run.staging import use_stager
+from home_run.staging.process import AskingStager
 from home_run.worker import run_batch
 
 __all__ = ["main"]
@@ -24,6 +27,14 @@ def main() -> None:
     # A servable that starts processes shall not hand them the pipes.
     os.set_inheritable(requests, False)
     os.set_inheritable(answers, False)
+
+    def ask(question: bytes) -> bytes:
+        with asking:
+            frames.send(answers, frames.QUESTION, question)
+            return frames.receive(requests)[1]
+
+    asking = threading.Lock()
+    use_stager(AskingStager(ask, is_isolated=True))
     frames.send(answers, frames.READY, b"")
     while True:
         try:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -36,12 +36,15 @@ END_S = 10.0
 
 #: Variables that no publisher's code gets: what is the worker's own, and ways to others' accounts.
 _PRIVATE = re.compile(
-    r"^(GLOBUS_|AWS_|PYTHONPATH$|PYTHONHOME$|VIRTUAL_ENV$|SSH_A|KRB5CCNAME$|DBUS_|XDG_RUNTIME_DIR$)"
+    r"^(GLOBUS_|AWS_|DLHUB_STAGING|PYTHONPATH$|PYTHONHOME$|VIRTUAL_ENV$|SSH_A|KRB5CCNAME$|DBUS_|XDG_RUNTIME_DIR$)"
     r"|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY"
 )
 
 # -I: neither the worker's PYTHONPATH nor the user's own packages; the path of this package comes first.
-_PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from home_run.remote.child import main; main()"
+_PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from {module} import main; main()"
+
+#: Answers a question of the process; see `home_run.staging.process`.
+Reply = Callable[[bytes], bytes]
 
 
 class Child:
@@ -57,6 +60,10 @@ class Child:
         Command that starts it where the site isolates servables; see `home_run.remote.isolation`.
     variables : dict
         What differs in its environment.
+    module : str
+        What it runs: a module with a function ``main``.
+    trusted : bool
+        Whether it runs the site's own code, and gets the worker's whole environment.
 
     Raises
     ------
@@ -70,6 +77,9 @@ class Child:
         runtime: Path,
         prefix: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
+        *,
+        module: str = "home_run.remote.child",
+        trusted: bool = False,
     ) -> None:
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._lifeline = Lifeline()
@@ -82,7 +92,7 @@ class Child:
             "-X",
             "faulthandler",
             "-c",
-            _PROGRAM,
+            _PROGRAM.format(module=module),
             str(runtime),
             str(requests),
             str(answers),
@@ -93,7 +103,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,
-                env=_variables() | dict(variables or {}),
+                env=(dict(os.environ) if trusted else _variables()) | dict(variables or {}),
                 pass_fds=(*self._lifeline.pass_fds, requests, answers),
                 start_new_session=True,
             )
@@ -111,8 +121,8 @@ class Child:
                 remedy="The site can remove the environment from the cache, to have it built again.",
             ) from None
 
-    def run(self, request: bytes) -> bytes:
-        """Run a batch; return its answer.
+    def run(self, request: bytes, reply: Reply | None = None) -> bytes:
+        """Run a batch; return its answer. What it asks meanwhile goes to `reply`.
 
         Raises
         ------
@@ -124,6 +134,9 @@ class Child:
         try:
             frames.send(self._requests, frames.REQUEST, request)
             kind, answer = frames.receive(self._answers)
+            while kind == frames.QUESTION and reply is not None:
+                frames.send(self._requests, frames.REPLY, reply(answer))
+                kind, answer = frames.receive(self._answers)
         except (EOFError, BrokenPipeError):
             raise ChildLostError(
                 f"The process that ran this batch {self._how_it_ended()}",

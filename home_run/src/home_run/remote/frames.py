@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import struct
 
-__all__ = ["ANSWER", "FAILED", "READY", "REQUEST", "receive", "send"]
+__all__ = ["ANSWER", "FAILED", "QUESTION", "READY", "REPLY", "REQUEST", "receive", "send"]
 
-REQUEST, READY, ANSWER, FAILED = range(4)
+REQUEST, READY, ANSWER, FAILED, QUESTION, REPLY = range(6)
+"""The last two go the other way: the process asks, and whoever waits for its answer replies."""
 
 _HEAD = struct.Struct("<QB")
 _PIECE = 1 << 20

@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from home_run.errors import HomeRunError
 from home_run.remote.errors import DamagedFileError, HubUnreachableError, LinkRefusedError, SiteSetupError
 from home_run.remote.settings import trusted_hubs
 
-__all__ = ["Hub"]
+__all__ = ["Hub", "disk_or_network"]
 
 #: Longest silence of the hub tolerated, in seconds.
 TIMEOUT_S = 60.0
@@ -116,6 +117,17 @@ class Hub:
                 )
             resumed = False
 
+    @contextmanager
+    def open_range(self, link: str, start: int) -> Iterator[Any]:
+        """Give the response to a request for a file from `start` on; its status is 206, or 200 for all of it.
+
+        Raises
+        ------
+        HubUnreachableError, LinkRefusedError
+        """
+        with self._open(link, headers={"Range": f"bytes={start}-"} if start else {}) as response:
+            yield response
+
     def put(self, link: str, path: Path) -> None:
         """Send a file to the hub. Idempotent: a repetition of the same content is accepted.
 
@@ -168,7 +180,7 @@ class Hub:
                 file.flush()
                 os.fsync(file.fileno())
             except OSError as exc:
-                raise _disk_or_network(exc, target, self._unreachable(link, exc)) from exc
+                raise disk_or_network(exc, target, self._unreachable(link, exc)) from exc
             except http.client.HTTPException as exc:
                 raise self._unreachable(link, exc) from exc
         if left:
@@ -257,7 +269,8 @@ def _detail(exc: urllib.error.HTTPError) -> str:
         return f" ({exc.reason})."
 
 
-def _disk_or_network(exc: OSError, target: Path, otherwise: HubUnreachableError) -> Exception:
+def disk_or_network(exc: OSError, target: Path, otherwise: HomeRunError) -> HomeRunError:
+    """Return the error of a write that failed: the disk's where that is the reason, else `otherwise`."""
     if exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
         return SiteSetupError(
             f"{target} cannot be written: {exc.strerror}.",

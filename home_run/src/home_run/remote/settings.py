@@ -15,6 +15,8 @@
 ``DLHUB_ENVIRONMENT``    Digest of the environment that this worker's own interpreter is, in an image that was
                          built for it: batches of it run in the worker's process.
 ``DLHUB_CHILDREN``       Environments kept warm by one worker process; default 2.
+``DLHUB_STAGING``        What references of tasks may name; see `home_run.staging.rules`. Default: files in
+                         the hub's own store.
 =======================  =====================================================================================
 
 ``DLHUB_ALLOW_PICKLE``, ``DLHUB_LOCAL_FILES`` (off here unless it is set to 1), ``DLHUB_MAX_FILE_BYTES`` and
@@ -110,6 +112,7 @@ def set_worker_defaults(variables: MutableMapping[str, str], processes: int) -> 
         How many such processes one worker has.
     """
     variables.setdefault("DLHUB_LOCAL_FILES", "0")
+    variables.setdefault("DLHUB_STAGING", "{}")
     if not variables.get("DLHUB_WARM_BYTES"):
         # Set by Parsl: workers that share this machine's memory.
         workers = max(1, int(variables.get("PARSL_WORKER_COUNT") or 1))

@@ -18,6 +18,8 @@ from time import perf_counter_ns
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from home_run.capture import Capture, tail
 from home_run.checkers import Checker, compile_check, compile_check_each
 from home_run.documents import document_files, load_document, named_paths
@@ -31,7 +33,16 @@ from home_run.errors import (
     UnknownMethodError,
     format_traceback,
 )
-from home_run.files import Fetcher, Folder, collect_file, compile_fetch, compile_fetch_each
+from home_run.files import (
+    Fetcher,
+    Folder,
+    collect_file,
+    compile_fetch,
+    compile_fetch_each,
+    compile_load,
+    send_array,
+    send_file,
+)
 from home_run.misfits import find_misfit
 from home_run.modules import ModuleSpace
 from home_run.types import TypeMismatch, normalise_type
@@ -50,8 +61,10 @@ class _Method:
     defaults_nested: bool
     check_input: Checker
     check_output: Checker
+    load: Fetcher | None
     fetch: Fetcher | None
     collect: Fetcher | None
+    declared_output: dict[str, Any]
     takes_objects: bool
     returns_objects: bool
 
@@ -191,6 +204,8 @@ class BaseServable:
             defaults_nested=any(isinstance(value, dict | list) for value in defaults.values()),
             check_input=compile_declared(declared_input),
             check_output=compile_declared(declared_output),
+            load=compile_load(declared_input),
+            declared_output=declared_output,
             fetch=compile_fetch_each(declared_input) if batched else compile_fetch(declared_input),
             collect=compile_fetch(declared_output, collect_file),
             takes_objects=_holds_objects(declared_input),
@@ -302,6 +317,7 @@ class BaseServable:
         parameters: Mapping[str, Any] | None = None,
         debug: bool = False,
         method: str = "run",
+        output: Mapping[str, Any] | None = None,
     ) -> tuple[Any, Metadata]:
         """Run one method on one input.
 
@@ -314,11 +330,13 @@ class BaseServable:
         debug : bool
             Return all that is printed, rather than its tail on failure.
         method : str
+        output : dict, optional
+            Where a file or an array that it returns is to be put; see `home_run.staging`.
 
         Returns
         -------
         value : object
-            What the method returned; None if it failed.
+            What the method returned, or the reference to it with `output`; None if it failed.
         metadata : dict
             ``success``, ``stdout``, ``stderr``, ``exc`` (the exception), ``error_message`` (its
             traceback), ``wall_time`` (seconds in the model) and ``timings`` (seconds per stage).
@@ -328,14 +346,19 @@ class BaseServable:
         start = perf_counter_ns()
         try:
             symbols: dict[str, int] = {}
-            checked = self.check_input(method, inputs, symbols)
+            checked = self.check_input(method, self._load_arrays(method, inputs), symbols)
             arguments = self.overlay(method, parameters)
             metadata["timings"]["check_input"] = (perf_counter_ns() - start) / 1e9
-            value = self.invoke(method, checked, arguments, debug, metadata)
+            value = self.invoke(method, checked, arguments, debug, metadata, output)
             if metadata["success"]:
+                if output is not None:
+                    metadata["by_reference"] = True
                 start = perf_counter_ns()
                 value = self.check_output(method, value, symbols)
                 metadata["timings"]["check_output"] = (perf_counter_ns() - start) / 1e9
+                if output is not None and self._method(method).collect is None:
+                    with TemporaryDirectory(prefix="dlhub-files-") as root:
+                        value = send_array(value, output, Folder(root))
             return value, metadata
         except HomeRunError as exc:
             return None, self.failed(metadata, exc)
@@ -369,8 +392,22 @@ class BaseServable:
             )
         return {**defaults, **parameters}
 
+    def _load_arrays(self, method: str, inputs: Any) -> Any:
+        """Replace references where arrays are declared. What comes by value costs no more than a look."""
+        load = self._method(method).load
+        if load is None or isinstance(inputs, np.ndarray):
+            return inputs
+        with TemporaryDirectory(prefix="dlhub-files-") as root:  # a mapped file outlives its name
+            return load(inputs, Folder(root))
+
     def invoke(
-        self, method: str, inputs: Any, parameters: dict[str, Any], debug: bool, metadata: Metadata
+        self,
+        method: str,
+        inputs: Any,
+        parameters: dict[str, Any],
+        debug: bool,
+        metadata: Metadata,
+        output: Mapping[str, Any] | None = None,
     ) -> Any:
         """Call the model on checked inputs, and note in `metadata` how that went.
 
@@ -389,7 +426,7 @@ class BaseServable:
                 if found.fetch is None and found.collect is None:
                     value = found.function(inputs, **parameters)
                 else:
-                    value = _with_files(found, inputs, parameters)
+                    value = _with_files(found, inputs, parameters, output)
             except KeyboardInterrupt:
                 raise
             except BaseException as exc:  # SystemExit among them: a servable must not end its worker
@@ -445,12 +482,18 @@ class BaseServable:
         return found
 
 
-def _with_files(method: _Method, inputs: Any, parameters: dict[str, Any]) -> Any:
+def _with_files(
+    method: _Method, inputs: Any, parameters: dict[str, Any], output: Mapping[str, Any] | None
+) -> Any:
     with TemporaryDirectory(prefix="dlhub-files-") as root:
+        folder = Folder(root)
         if method.fetch is not None:
-            inputs = method.fetch(inputs, Folder(root))
+            inputs = method.fetch(inputs, folder)
         value = method.function(inputs, **parameters)
-        return value if method.collect is None else method.collect(value, Folder(root))
+        collect = method.collect
+        if collect is not None and output is not None:
+            collect = compile_fetch(method.declared_output, send_file(output))
+        return value if collect is None else collect(value, folder)
 
 
 def _holds_objects(spec: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ Batches go through the executor's `submit_payload`, as the engine's own tasks do
 from __future__ import annotations
 
 import shlex
+import sys
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -73,6 +74,11 @@ def engine_options(settings: Settings, python: Path, run_dir: Path, runtime_path
         "PYTHONPATH": str(runtime_path),
         "DLHUB_ALLOW_PICKLE": "1" if settings.allow_pickle else "0",
         "DLHUB_LOCAL_FILES": "1" if settings.allow_local_files else "0",
+        "DLHUB_STAGING": settings.staging or "{}",
+        # Environments have neither the libraries that references need nor the credentials.
+        "DLHUB_STAGING_PYTHON": sys.executable,
+        "DLHUB_STAGING_HUB": str(settings.ready_file),
+        "DLHUB_CACHE": str(settings.data_dir / "cache"),
         "DLHUB_WARM_BYTES": str(settings.warm_bytes // settings.workers),
     }
     return EngineOptions(python, settings.workers, settings.prefetch, run_dir, variables)

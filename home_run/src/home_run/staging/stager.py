@@ -1,0 +1,107 @@
+"""Fetches and sends files in this process, by the rules of the site and with its credentials."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from home_run.errors import FileFetchError
+from home_run.remote.cache import Cache
+from home_run.remote.links import Hub
+from home_run.staging import Fetched
+from home_run.staging.keys import read_keys
+from home_run.staging.places import Place, Site, open_place
+from home_run.staging.references import Reference, read_reference
+from home_run.staging.rules import read_rules
+from home_run.staging.store import FileStore
+from home_run.staging.transfers import Received, hash_file, receive, retry
+
+__all__ = ["SiteStager"]
+
+
+class SiteStager:
+    """See `home_run.staging.Stager`.
+
+    Parameters
+    ----------
+    find_hub : callable
+        Returns the hub whose batch this thread runs, or None.
+    cache : Cache, optional
+        Default: the site's, once it is needed.
+    """
+
+    def __init__(self, find_hub: Callable[[], Hub | None], cache: Cache | None = None) -> None:
+        self._find_hub = find_hub
+        self._cache = cache
+        self._lock = threading.Lock()
+
+    def fetch(self, reference: Mapping[str, Any]) -> Fetched:
+        """See `home_run.staging.Stager.fetch`."""
+        wanted = read_reference(reference)
+        with closing(open_place(wanted, self._site())) as place:
+            path, name = self._fetch(place, wanted)
+        return Fetched(str(path), name)
+
+    def send(self, path: Path, target: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """See `home_run.staging.Stager.send`."""
+        reference = read_reference({**target, "url": _inside(target.get("url"), name)})
+        with closing(open_place(reference, self._site())) as place:
+            content = hash_file(path)
+            retry(
+                lambda: place.write(path, content.sha256), lambda exc: bool(getattr(exc, "transient", False))
+            )
+        sent: dict[str, Any] = {"url": reference.url, "sha256": content.sha256, "size": content.size}
+        return {**sent, "name": name}
+
+    def _fetch(self, place: Place, reference: Reference) -> tuple[Path, str]:
+        site_rules = self._site().rules
+
+        def fetch_to(partial: Path) -> Received:
+            return receive(place, reference, partial, site_rules.check_size)
+
+        local = place.local_path()
+        if local is not None:
+            if reference.sha256 is not None and hash_file(local).sha256 != reference.sha256:
+                return self._store().with_content(
+                    reference.sha256, fetch_to
+                ), reference.name  # says what is wrong
+            return local, local.name
+        if reference.sha256 is not None:
+            return self._store().with_content(reference.sha256, fetch_to), reference.name
+        found = _patiently(place)
+        site_rules.check_size(found.size or 0, reference)
+        if found.version:
+            where = (
+                f"{reference.scheme}://{reference.host}:{reference.port}{reference.path}?{reference.query}"
+            )
+            return self._store().of_version(where, found.version, fetch_to)[0], reference.name
+        return self._store().anew(fetch_to)[0], reference.name
+
+    def _site(self) -> Site:
+        rules = read_rules()
+        return Site(rules, read_keys(rules), self._find_hub())
+
+    def _store(self) -> FileStore:
+        with self._lock:
+            if self._cache is None:
+                self._cache = Cache.of_this_user()
+            return FileStore(self._cache)
+
+
+def _patiently(place: Place) -> Any:
+    found: list[Any] = []
+    retry(
+        lambda: found.append(place.look()),
+        lambda exc: isinstance(exc, FileFetchError) and exc.transient,
+    )
+    return found[0]
+
+
+def _inside(url: Any, name: str) -> Any:
+    """An address that ends in a slash is a directory for the output."""
+    if isinstance(url, str) and url.endswith("/"):
+        return url + Path(name).name
+    return url
