@@ -184,4 +184,5 @@ class Blocks:
 
     def nodes(self) -> list[str]:
         """Where the running ones are."""
-        return [record.nodes for record in self.live() if record.started_at is not None and record.nodes]
+        running = (record.nodes for record in self.live() if record.started_at is not None)
+        return list(dict.fromkeys(nodes for nodes in running if nodes))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
 import sys
 import threading
 import uuid
@@ -21,7 +22,7 @@ import structlog
 
 from endpoint_plugins.errors import WorkersStartError
 from endpoint_plugins.workers.environment import clean_environment
-from endpoint_plugins.workers.options import WorkersOptions
+from endpoint_plugins.workers.options import LOOPBACK, WorkersOptions
 from home_run.guard import guarded
 from home_run.worker_logs import WorkerLogs
 
@@ -60,6 +61,7 @@ class Engine:
         self._run_dir = run_dir
         self._lifeline = lifeline
         self._engine: SiteEngine | SiteMPIEngine | None = None
+        self._init = ""
         self.provider: Any = None
 
     def start(self) -> None:
@@ -73,6 +75,8 @@ class Engine:
         try:
             self.provider = self._options.make_provider(self._run_dir)
             self.provider.init_blocks = 0  # the first is asked for when there is work
+            self._init = f"{self.provider.worker_init}\n{self._options.init}"
+            self.provider.worker_init = "" if self._is_local else f"{self._init}\n"
             engine = _build(self._options, self.provider)
             engine.executor.interchange_launch_cmd = guarded(
                 [sys.executable, "-m", INTERCHANGE], self._lifeline, clean=True, variables={}
@@ -84,6 +88,10 @@ class Engine:
                 f"The engine did not start: {type(error).__name__}: {error}.",
                 remedy=f"The site's administrator finds its logs in {self._run_dir}.",
             ) from error
+
+    @property
+    def _is_local(self) -> bool:
+        return bool(self._options.scheduler["kind"] == "local")
 
     @property
     def engine(self) -> SiteEngine | SiteMPIEngine:
@@ -113,14 +121,14 @@ class Engine:
         """Have a worker pool be sent no more calls."""
         self.engine.executor.command_client.run(["HOLD_MANAGER", manager], timeout_s=COMMAND_TIMEOUT_S)
 
-    def worker_command(self, block: str) -> list[str]:
+    def worker_command(self, block: str, variables: Mapping[str, str]) -> list[str]:
         """What a block runs on each of its nodes, in its container where it has one."""
         launch = self.engine.executor.launch_cmd
         assert launch is not None, "started"
-        arguments = shlex.split(launch.format(block_id=block))
-        assert arguments[0] == LAUNCH_NAME, "as built"
-        command = [self._options.python, "-m", WORKER_POOL, *arguments[1:]]
-        return list(self._options.wrap(command))
+        name, *arguments = shlex.split(launch.format(block_id=block))
+        assert name == LAUNCH_NAME, "as built"
+        command = [self._options.python, "-m", WORKER_POOL, *arguments]
+        return list(self._options.wrap(command, self._run_dir, variables))
 
     def submit_block(self, block: str, name: str, variables: Mapping[str, str]) -> str:
         """Ask the provider for a block, and return the job's id.
@@ -130,18 +138,15 @@ class Engine:
         Exception
             Whatever the provider raises.
         """
-        command = self.worker_command(block)
-        if self._options.scheduler["kind"] == "local":
-            # The shell commands of the site come after the cleaning, which would undo what they set.
-            script = f'{self._options.worker_init}\nexec "$@"'
+        command = self.worker_command(block, variables)
+        if self._is_local:
+            # The site's shell commands come after the cleaning, which would undo what they set.
             command = guarded(
-                ["/bin/bash", "-c", script, "worker", *command],
+                ["/bin/bash", "-c", f'{self._init}\nexec "$@"', "workers", *command],
                 self._lifeline,
                 clean=True,
-                variables={**clean_environment(os.environ), **variables},
+                variables=clean_environment(os.environ),
             )
-        elif variables:
-            command = ["env", *(f"{name}={value}" for name, value in variables.items()), *command]
         job = self.provider.submit(shlex.join(command), 1, name)
         if not job:
             raise WorkersStartError("The scheduler gave no job id.")
@@ -175,45 +180,43 @@ class Engine:
 
 def _build(options: WorkersOptions, provider: Any) -> SiteEngine | SiteMPIEngine:
     # Imported here: together they take longer to import than the rest of the agent.
+    from parsl.addresses import address_by_interface
     from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
 
     from endpoint_plugins.workers.engines import SiteEngine, SiteMPIEngine
 
-    settings: dict[str, Any] = {
-        "label": "workers",
-        "provider": provider,
-        "address": options.address,
-        "prefetch_capacity": options.prefetch,
-        "heartbeat_period": options.heartbeat_s,
-        "heartbeat_threshold": options.threshold_s,
-        # CurveZMQ keys: the interchange's ports are open to every user of the machine, or the network.
-        "encrypted": options.encrypted,
-        # How blocks have failed is our own affair.
-        "block_error_handler": False,
-        "job_status_kwargs": {"strategy": "none", "strategy_period": NEVER_S},
-    }
-    if options.walltime_s is not None:
-        settings["drain_period"] = max(1, int(options.walltime_s - options.drain_s))
-    engine: SiteEngine | SiteMPIEngine
-    if options.mpi is not None:
-        engine = SiteMPIEngine(
-            **settings,
-            max_workers_per_block=options.mpi.max_programs_per_block,
-            mpi_launcher=options.mpi.launcher,
-        )
-    else:
-        engine = SiteEngine(
-            **settings,
-            max_workers_per_node=options.workers_per_node,
-            cores_per_worker=options.cores_per_worker,
-            mem_per_worker=options.memory_per_worker_gib,
-            available_accelerators=options.accelerators,
-            cpu_affinity=options.cpu_affinity,
-        )
+    address = options.address or (address_by_interface(options.interface) if options.interface else None)
+    engine = (SiteMPIEngine if options.mpi else SiteEngine)(
+        **options.executor,
+        label="workers",
+        provider=provider,
+        # Without one, Parsl would ask a service on the internet for this machine's.
+        address=address or LOOPBACK,
+        # How blocks fail is our own affair.
+        block_error_handler=False,
+        job_status_kwargs={"strategy": "none", "strategy_period": NEVER_S},
+    )
+    executor = engine.executor
+    if address is None:
+        executor.address = None
+        executor.all_addresses = set(own_addresses())
     if options.scheduler["kind"] != "kubernetes":  # pods do not see the file it is in
-        engine.executor.log_config = WorkerLogs()
-    engine.executor.launch_cmd = DEFAULT_LAUNCH_CMD
+        executor.log_config = WorkerLogs()
+    executor.launch_cmd = DEFAULT_LAUNCH_CMD
     return engine
+
+
+def own_addresses() -> list[str]:
+    """The IPv4 addresses of this machine's interfaces that are up."""
+    import psutil
+
+    found = [
+        address.address
+        for name, addresses in psutil.net_if_addrs().items()
+        for address in addresses
+        if address.family == socket.AF_INET and psutil.net_if_stats()[name].isup
+    ]
+    return list(dict.fromkeys(found)) or [LOOPBACK]
 
 
 def new_run_dir(directory: Path) -> Path:

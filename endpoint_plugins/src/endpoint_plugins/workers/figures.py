@@ -31,13 +31,15 @@ class Figures:
         """Note how many workers are at work, and how many calls were answered in all.
 
         The time that workers were at work, over the calls they answered in it, is what a call takes; that
-        holds also where many wait, which the time from a call to its answer does not tell.
+        holds also where many wait, which the time from a call to its answer does not tell. Before the first
+        answer it is the workers' own start that takes the time.
         """
         now = time.monotonic()
         self._busy_s += busy * (now - self._last_tick)
         self._last_tick = now
         if answered > self._answered:
-            self.call_s = _mean(self.call_s, self._busy_s / (answered - self._answered))
+            if self._answered:
+                self.call_s = _mean(self.call_s, self._busy_s / (answered - self._answered))
             self._answered = answered
             self._busy_s = 0.0
 

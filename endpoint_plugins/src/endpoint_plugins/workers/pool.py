@@ -71,7 +71,7 @@ class EngineWorkers:
         self._waiting = 0
         self._covered = 0
         self._on_failed: Callable[[Exception], None] | None = None
-        self._stopped = False
+        self._stopping: asyncio.Task[None] | None = None
         self._calls = Calls(self._send, options.retries)
         self._blocks = Blocks(self._session.book.tag, options.walltime_s)
 
@@ -137,13 +137,14 @@ class EngineWorkers:
 
     async def stop(self) -> None:
         """See `Workers.stop`."""
-        if self._stopped:
-            return
-        self._stopped = True
-        me = asyncio.current_task()
+        if self._stopping is None:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop())
+        # Who waits may be cancelled; the end goes on.
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
         for task in self._tasks:
-            if task is not me:
-                task.cancel()
+            task.cancel()
         self._calls.close(WorkersError("The workers were stopped."))
         self._scheduler_thread.shutdown(wait=False, cancel_futures=True)
         submitting = not await asyncio.to_thread(_ended, self._scheduler_thread, SUBMITTING_S)
@@ -314,7 +315,7 @@ class EngineWorkers:
         await self._lost(WorkersError("The engine's interchange has ended."))
 
     async def _lost(self, error: Exception) -> None:
-        if self._stopped:
+        if self._stopping is not None:
             return
         log.error("the engine has ended", error=str(error))
         self._calls.close(error)

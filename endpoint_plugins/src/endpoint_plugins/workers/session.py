@@ -66,10 +66,8 @@ class Session:
         self._words.serve(self.engine.provider)
         self.scheduler = open_scheduler(options.scheduler, self._words.run)
         self.scheduler.adopt(self.engine.provider)
-        self._variables = dict(options.variables)
-        runtime = runtime_path(options.python, options.directory)
-        if runtime is not None:
-            self._variables["PYTHONPATH"] = str(runtime)
+        runtime = None if options.contained else runtime_path(options.python, options.directory)
+        self._variables = {} if runtime is None else {"PYTHONPATH": str(runtime)}
 
     def submit(self, record: BlockRecord) -> None:
         """Submit a block's job, noted before and after."""
