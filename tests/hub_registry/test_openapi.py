@@ -78,3 +78,15 @@ def test_every_reference_leads_somewhere(made: dict) -> None:
         for part in reference.removeprefix("#/").split("/"):
             target = target[part]
         assert target
+
+
+def test_no_integer_is_larger_than_a_database_takes(made: dict) -> None:
+    def integers(schema: dict) -> list[dict]:
+        return [each for each in (schema, *schema.get("anyOf", ())) if each.get("type") == "integer"]
+
+    for path, operations in made["paths"].items():
+        for method, operation in operations.items():
+            for parameter in operation.get("parameters", ()):
+                for schema in integers(parameter["schema"]):
+                    largest = schema.get("maximum", schema.get("exclusiveMaximum", 2**64) - 1)
+                    assert largest < 2**63, f"{parameter['name']} of {method} {path}"

@@ -47,7 +47,7 @@ class AuditPage(BaseModel):
 def list_audit_records(
     request: Request,
     caller: CurrentPrincipal,
-    before: int | None = None,
+    before: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     actor: str | None = None,
     tag: Annotated[str | None, Query(description="The beginning of the tag.")] = None,

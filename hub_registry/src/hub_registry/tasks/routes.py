@@ -71,7 +71,7 @@ async def list_tasks(
     caller: CurrentPrincipal,
     state: str | None = None,
     servable: str | None = None,
-    cursor: Annotated[int | None, Query(ge=0)] = None,
+    cursor: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> dict[str, Any]:
     """List one's own tasks, newest first; an administrator sees everybody's."""
@@ -117,7 +117,10 @@ async def cancel_task(task_id: str, request: Request, caller: CurrentPrincipal) 
 
 @router.get("/groups/{group_id}/results", openapi_extra=GROUP_RESULTS, response_class=StreamingResponse)
 async def group_results(
-    group_id: str, request: Request, caller: CurrentPrincipal, after: Annotated[int, Query(ge=0)] = 0
+    group_id: str,
+    request: Request,
+    caller: CurrentPrincipal,
+    after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
 ) -> StreamingResponse:
     """Stream the results of a group's tasks as they are recorded, the earlier ones first, without end."""
     runtime = _runtime(request)
