@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,22 @@ _REMEDY = "Correct it; `dlhub-endpoint profile fields SCHEDULER` describes every
 _FILL_IN = (
     "Fill it in, in the file, or for one command with --set NAME=VALUE; `dlhub-endpoint init` asks for it."
 )
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """Says where a setting is: in a line of the file, or among the values that were given beside it."""
+
+    document: Document
+    where: str
+    values: Mapping[str, Any]
+
+    def at(self, place: tuple[int | str, ...]) -> str:
+        name = ".".join(str(part) for part in place)
+        if any(f"{name}.".startswith(f"{given}.") for given in self.values):
+            return f"{self.where}, with the value given"
+        line = self.document.line_of(place)
+        return self.where if line is None else f"{self.where}:{line}"
 
 
 def load_profile(
@@ -73,16 +90,17 @@ def parse_profile(
             f"{where} has no settings: it has to be a mapping of names to values.",
             remedy="`dlhub-endpoint init` writes one.",
         )
+    find = _Finder(document, where, values or {})
     problems = [f"{where}:{line}: {key} is there twice" for key, line in document.repeated]
     content = _with(document.value, values or {})
     try:
         profile = ADAPTER.validate_python(content)
     except ValidationError as error:
-        problems += [_sentence(problem, document, content, where) for problem in error.errors()]
+        problems += [_sentence(problem, find, content) for problem in error.errors()]
         raise _error(where, problems) from error
     if complete:
         missing = [
-            f"{_at(document, tuple(name.split('.')), where)}: {name} is missing; it differs from user to user"
+            f"{find.at(tuple(name.split('.')))}: {name} is missing; it differs from user to user"
             for name in profile.missing
         ]
         if missing and not problems:
@@ -100,11 +118,6 @@ def _error(where: str, problems: list[str], remedy: str = _REMEDY) -> ProfileErr
     return ProfileError(f"{where} has {len(problems)} problems:\n{listed}\n", remedy=remedy)
 
 
-def _at(document: Document, place: tuple[int | str, ...], where: str) -> str:
-    line = document.line_of(place)
-    return where if line is None else f"{where}:{line}"
-
-
 def _with(content: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(content)
     for name, value in values.items():
@@ -117,12 +130,14 @@ def _with(content: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def _sentence(problem: ErrorDetails, document: Document, content: Mapping[str, Any], where: str) -> str:
+def _sentence(problem: ErrorDetails, find: _Finder, content: Mapping[str, Any]) -> str:
     loc = problem["loc"]
     place = loc[1:] if loc and loc[0] in PROFILES else loc
+    if problem["type"] == "union_tag_invalid":
+        return f"{find.at(('scheduler',))}: {'; '.join(_words(problem, place, content))}"
     name = ".".join(str(part) for part in place)
     said = "; ".join(_words(problem, place, content))
-    return f"{_at(document, place, where)}: {name}{': ' if name else ''}{said}"
+    return f"{find.at(place)}: {name}{': ' if name else ''}{said}"
 
 
 def _words(problem: ErrorDetails, place: tuple[int | str, ...], content: Mapping[str, Any]) -> Iterator[str]:

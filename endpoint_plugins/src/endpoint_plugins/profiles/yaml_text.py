@@ -47,8 +47,13 @@ def read_yaml(text: str) -> Document:
     Raises
     ------
     yaml.YAMLError
-        It is no YAML.
+        It is no YAML, or has aliases.
     """
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        # They can make a small text a huge value, or one without end.
+        if isinstance(event, yaml.AliasEvent):
+            mark: Any = event.start_mark
+            raise yaml.MarkedYAMLError(problem="aliases (*) are not taken", problem_mark=mark)
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     value = yaml.safe_load(text)
     return Document(value, tuple(_repeated(node)) if node is not None else (), node)
