@@ -5,6 +5,7 @@ Fixture `agent_installation`, for a conftest to import; `AgentEndpoint` needs on
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -54,7 +55,7 @@ class AgentEndpoint(StockEndpoint):
     Parameters
     ----------
     installation, gateway_url, client_id, client_secret, name, ca, env
-        As of `StockEndpoint`.
+        As of `StockEndpoint`; the workers have `env` as well.
     workers
         Of the one block that there can be.
     idle_s
@@ -79,7 +80,10 @@ class AgentEndpoint(StockEndpoint):
     ) -> None:
         super().__init__(installation, gateway_url, client_id, client_secret, name=name, ca=ca, env=env)
         values: dict[str, Any] = {"workers": workers, "idle_s": idle_s, "home": self._home}
-        (self.directory / "profile.yaml").write_text(PROFILE.format(**values) + profile)
+        # Workers see little of the agent's environment: what they need is a matter of the profile.
+        exports = "".join(f"  export {key}={shlex.quote(value)}\n" for key, value in (env or {}).items())
+        worker_init = f"worker_init: |\n{exports}" if exports else ""
+        (self.directory / "profile.yaml").write_text(PROFILE.format(**values) + worker_init + profile)
         for folder in (self._home / ".dlhub", self._home / ".dlhub" / "endpoints", self.directory):
             folder.chmod(0o700)
 

@@ -1,4 +1,4 @@
-"""What every fabric promises, on real workers: of this machine, and of an unmodified endpoint.
+"""What every fabric promises, on real workers: of this machine, of an unmodified endpoint, of our own.
 
 A fabric is added to `BENCHES`; nothing else changes here.
 """
@@ -20,8 +20,8 @@ import pytest_asyncio
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "hub_registry" / "fabrics"))
 
-from benches import Bench, BrokerBench, GlobusBench, LocalBench
-from remote_sites import RemoteSites, until
+from benches import AgentBench, Bench, BrokerBench, GlobusBench, LocalBench
+from remote_sites import AgentSites, RemoteSites, until
 
 from home_run import codec
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, WorkerLostError
@@ -38,7 +38,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
 
-Remote = Callable[[], Awaitable[RemoteSites]]
+Remote = Callable[..., Awaitable[RemoteSites]]
 
 
 async def local(directory: Path, remote: Remote) -> Bench:
@@ -49,31 +49,35 @@ async def broker(directory: Path, remote: Remote) -> Bench:
     return BrokerBench(await remote())
 
 
+async def agent(directory: Path, remote: Remote) -> Bench:
+    return AgentBench(await remote(AgentSites))
+
+
 async def globus(directory: Path, remote: Remote) -> Bench:
     return GlobusBench(await remote())
 
 
 #: A site that builds environments, and a broker on the way to it.
 SITE = [pytest.mark.service("rabbitmq"), pytest.mark.service("package-index")]
-BENCHES = [local, pytest.param(broker, marks=SITE), pytest.param(globus, marks=SITE)]
+BENCHES = [local, *(pytest.param(each, marks=SITE) for each in (broker, globus, agent))]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def remote(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Remote]:
-    """Starts the one site that several fabrics reach, when it is asked for first."""
-    started: list[RemoteSites] = []
+    """Starts the one site of a kind that several fabrics reach, when it is asked for first."""
+    started: dict[type[RemoteSites], RemoteSites] = {}
 
-    async def get() -> RemoteSites:
-        if not started:
+    async def get(kind: type[RemoteSites] = RemoteSites) -> RemoteSites:
+        if kind not in started:
             directory = tmp_path_factory.mktemp("remote")
-            started.append(RemoteSites(directory, request.getfixturevalue("rabbit")))
-            await started[0].start()
-        return started[0]
+            started[kind] = kind(directory, request.getfixturevalue("rabbit"))
+            await started[kind].start()
+        return started[kind]
 
     yield get
-    for sites in started:
+    for sites in started.values():
         await sites.close()
 
 

@@ -1,7 +1,8 @@
 """Every fabric with a site it can reach, in one shape: what the contract suite runs on.
 
 `local` has workers in the test's own process tree; `broker` and `globus` reach an unmodified endpoint, which
-an ordinary user runs and which builds the servables' environment itself.
+an ordinary user runs and which builds the servables' environment itself; `agent` is `broker` with our own
+endpoint in its place.
 """
 
 from __future__ import annotations
@@ -155,6 +156,10 @@ class BrokerBench(RemoteBench):
 
     async def lose(self, endpoint: Endpoint) -> None:
         assert self.sites.endpoint.kill_user_endpoints() > 0
+
+
+class AgentBench(BrokerBench):
+    """See `Bench`: the same fabric, with our own agent at the other end."""
 
 
 class GlobusBench(RemoteBench):

@@ -1,4 +1,4 @@
-"""A site with an unmodified endpoint, a hub in a process that it registers with, and one in the test.
+"""A site with an unmodified endpoint or our agent, a hub in a process it registers with, one in the test.
 
 The two hubs share database, broker and secret. The one in the process has the gateway; the one in the test
 holds the fabric that is tested, so that the test can look into it.
@@ -19,6 +19,7 @@ import msgpack
 import numpy as np
 from depots import FilledSources, served
 
+from agent_endpoint import AgentEndpoint, new_installation
 from gateway_process import ClientIdentity, GatewayProcess
 from hub_registry.audit.service import Audit
 from hub_registry.audit.storage import SqlAuditStore
@@ -104,21 +105,25 @@ class RemoteSites:
             self.directory / "hub", self.rabbit, self.vhost, "--stale-heartbeats", str(STALE_HEARTBEATS)
         )
         close(self.gateway.stop)
-        self.installation = StockInstallation("uv", str(HOME_RUN))
+        self.installation = self.install()
         close(self.installation.close)
         await asyncio.to_thread(self.gateway.start)
         self.owner: ClientIdentity = self.gateway.new_client("ada")
-        self.endpoint = StockEndpoint(
-            self.installation,
-            self.gateway.gateway_url,
-            self.owner.id,
-            self.owner.secret,
-            template=TEMPLATE,
-            env={name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_"))},
-        )
+        self.endpoint = self.new_endpoint()
         close(self.endpoint.close)
         await asyncio.to_thread(self.endpoint.start)
         return self
+
+    def install(self) -> StockInstallation:
+        """The site's software."""
+        return StockInstallation("uv", str(HOME_RUN))
+
+    def new_endpoint(self) -> StockEndpoint:
+        """The site's endpoint, not started."""
+        account = self.owner.id, self.owner.secret
+        return StockEndpoint(
+            self.installation, self.gateway.gateway_url, *account, template=TEMPLATE, env=_index()
+        )
 
     async def close(self) -> None:
         """End all of it."""
@@ -162,6 +167,24 @@ class RemoteSites:
         await broker.consume(hub_queue(hub_id), partial(_share_out, endpoints, fabric))
         await until(lambda: bool(fabric.sites()), "the endpoint is not online")
         return fabric
+
+
+class AgentSites(RemoteSites):
+    """The same with our own agent at the site."""
+
+    def install(self) -> StockInstallation:
+        """See `RemoteSites.install`."""
+        return new_installation()
+
+    def new_endpoint(self) -> AgentEndpoint:
+        """See `RemoteSites.new_endpoint`."""
+        account = self.owner.id, self.owner.secret
+        return AgentEndpoint(self.installation, self.gateway.gateway_url, *account, env=_index())
+
+
+def _index() -> dict[str, str]:
+    """Where packages come from: environments are built at the site."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_"))}
 
 
 async def _share_out(endpoints: EndpointsService, fabric: BrokerFabric, delivery: Delivery) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,6 +58,7 @@ class Runner:
         self._state = WorkersState(0, 0, 0)
         self._state_at = -STATE_S
         self._is_held = True
+        self._is_over = False
         self.calls = 0
         self.running = 0
         self.load_s: dict[str, float] = {}
@@ -91,12 +93,16 @@ class Runner:
 
     def begin(self) -> None:
         """The workers have been started."""
-        self._is_held = False
+        self._is_held = self._is_over
         self.pump()
 
     def hold(self) -> None:
         """Begin nothing more."""
         self._is_held = True
+
+    def give_up(self) -> None:
+        """The workers have ended: what was not answered is for others to run."""
+        self._is_held = self._is_over = True
 
     def add(self, held: Held) -> None:
         """Run a task when a worker can."""
@@ -177,14 +183,24 @@ class Runner:
             for each in tasks:
                 each.stage, each.alone = "queued", True
             self._lanes.put_back(tasks)
+        elif isinstance(answer, WorkersError) and not isinstance(answer, WorkerLostError):
+            # If the engine itself has ended, that is told right after this: then it is no fault of theirs.
+            asyncio.get_running_loop().call_soon(self._fail_unless_over, tasks, answer)
         elif isinstance(answer, Exception):
-            code, text = _described(answer)
-            for each in tasks:
-                self.fail(each, code, text)
+            self._fail_all(tasks, answer)
         elif tasks[0].batch is None:
             self._answer(tasks[0], answer)
         else:
             self._share_out(tasks, answer)
+
+    def _fail_unless_over(self, tasks: list[Held], error: Exception) -> None:
+        if not self._is_over:
+            self._fail_all(tasks, error)
+
+    def _fail_all(self, tasks: list[Held], error: Exception) -> None:
+        code, text = _described(error)
+        for each in tasks:
+            self.fail(each, code, text)
 
     def _share_out(self, tasks: list[Held], packed: bytes) -> None:
         content = msgpack.unpackb(packed)

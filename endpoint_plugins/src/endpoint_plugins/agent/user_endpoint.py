@@ -371,6 +371,7 @@ class UserEndpoint:
             known = isinstance(error, SiteError)
             self._log.error("workers_failed", reason=str(error), exc_info=None if known else error)
             self._failure = error
+            self._runner.give_up()
             self._wake.set()
 
 

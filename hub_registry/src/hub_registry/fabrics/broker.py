@@ -34,7 +34,7 @@ from hub_registry.identity.interface import Identity
 log = structlog.get_logger(__name__)
 
 PURPOSE = "fabric"
-#: Batches for each worker that wait at the endpoint. It looks for tasks and results twice a second, so a
+#: Batches for each worker that wait at a stock endpoint. It looks for tasks and results twice a second, so a
 #: worker needs work for that long.
 PREFETCH = 4
 #: Seconds between two looks whether a user endpoint runs, for the case that no event comes.
@@ -59,7 +59,7 @@ class BrokerFabric:
     message_bytes
         Inputs of a batch up to this size travel in its message.
     prefetch
-        Batches for each worker that wait at an endpoint.
+        Batches for each worker that wait at a stock endpoint.
     """
 
     name = "broker"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hub_registry.fabrics.errors import EndpointLostError
 from hub_registry.fabrics.interface import BatchDone
@@ -108,6 +109,27 @@ class Batches:
             if each.sent is not None:
                 self._forget(each.sent)
             each.done(error)
+
+
+def prefetch_of(report: Mapping[str, Any], workers: int, stock: int) -> int:
+    """How many batches may wait at an endpoint, as its report says what runs there.
+
+    Our own agent takes tasks and sends results at once, so one for each worker is enough; where it can have
+    more workers than it has, it is given the work for which it starts them.
+
+    Parameters
+    ----------
+    report
+        The latest of the user endpoint.
+    workers
+        That are believed of it.
+    stock
+        Batches for each worker that a stock endpoint needs.
+    """
+    agent = report.get("agent")
+    if not isinstance(agent, Mapping):
+        return workers * stock
+    return max(workers, believable_workers(agent.get("capacity")) - workers)
 
 
 def believable_workers(report: object) -> int:

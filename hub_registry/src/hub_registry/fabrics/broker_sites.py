@@ -15,7 +15,7 @@ from hub_registry.broker.messages import pack_task, task_headers
 from hub_registry.endpoints.interface import EndpointRecord, UserEndpoint
 from hub_registry.errors import RegistryError
 from hub_registry.fabrics import wire
-from hub_registry.fabrics.broker_batches import Batches, Waiting, believable_workers
+from hub_registry.fabrics.broker_batches import Batches, Waiting, believable_workers, prefetch_of
 from hub_registry.fabrics.broker_refusals import REFUSED_S, Refusals
 from hub_registry.fabrics.broker_runtime import user_runtime
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, FabricError
@@ -111,7 +111,7 @@ class BrokerEndpoint:
 
     def _note(self, user_endpoint: UserEndpoint) -> None:
         self.workers = believable_workers(user_endpoint.report.get("total_workers"))
-        self.prefetch = self.workers * self._fabric.prefetch
+        self.prefetch = prefetch_of(user_endpoint.report, self.workers, self._fabric.prefetch)
 
 
 class BrokerSite:

@@ -95,6 +95,15 @@ def error_of_result(text: str, function_id: str, code: str = "", said: str = "")
             f"The site's workers are gone: {_last_line(text)}.",
             remedy="The site finds more in the endpoint's log, and in that of its scheduler.",
         )
+    if code == "WORKERS_NOT_STARTED":
+        return SiteError(
+            f"The site cannot start workers: {said}",
+            remedy="The site's administrator can put that right in the endpoint's profile.",
+            everything=True,
+        )
+    if code == "SERVABLE_NOT_ALLOWED":
+        # Others of the same environment may run there.
+        return SiteError(f"The site's policy refuses the servable: {said}", lasting=False)
     if code == "FUNCTION_NOT_ALLOWED" or _NOT_ALLOWED.search(text):
         return SiteError(
             f"The site does not allow the hub's function: {said}.",
