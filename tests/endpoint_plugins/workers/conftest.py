@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -34,10 +35,9 @@ class Caller:
         How often each call was answered.
     """
 
-    def __init__(self, profile: SiteProfile, directory: Path, **changes: Any) -> None:
-        options = options_of(profile, uuid.uuid4(), directory)
+    def __init__(self, profile: SiteProfile, folder: Path, **changes: Any) -> None:
+        options = options_of(profile, uuid.uuid4(), folder)
         self.options = dataclasses.replace(options, **changes)
-        self.directory = directory
         self.workers = EngineWorkers(self.options)
         self.answers: list[int] = []
         self.lost: list[Exception] = []
@@ -77,15 +77,21 @@ class Caller:
         await asyncio.wait_for(_until(is_so), PATIENCE_S)
 
     def processes(self) -> list[psutil.Process]:
-        """What runs on this machine for these workers: whatever names their directory."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if str(self.directory) in " ".join(process.cmdline()):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        """What runs on this machine for these workers."""
+        return processes_of(self.options.directory)
+
+
+def processes_of(directory: Path) -> list[psutil.Process]:
+    """Processes of workers: those that name their user endpoint's directory."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            named = str(directory) in " ".join(process.cmdline()) and "owner.py" not in str(process.cmdline())
+            if named and process.pid != os.getpid():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
 
 
 async def _until(is_so: Callable[[], Any]) -> None:

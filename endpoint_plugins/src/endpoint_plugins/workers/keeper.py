@@ -87,6 +87,10 @@ def _sweep(path: Path, run: BookedRun) -> int:
     _remove_containers(commands, run)
     scheduler = open_scheduler(run.scheduler, commands.run)
     jobs = {*run.jobs.values(), *scheduler.find(run.tag)}
+    for name in run.in_flight:
+        if scheduler.find(name):
+            # It was taken, then; there is no need to look for it any longer.
+            append(path, run.tag, {"did": "ended", "name": name})
     if jobs:
         scheduler.cancel(sorted(jobs))
         append(path, run.tag, {"did": "cancelled", "jobs": sorted(jobs)})
