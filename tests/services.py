@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,11 @@ def _bubblewrap() -> str | None:
     return None if ended.returncode == 0 else f"bwrap can make no namespaces ({ended.stderr.strip()})"
 
 
+def _sshd() -> str | None:
+    here = shutil.which("sshd", path=f"/usr/sbin:{os.environ.get('PATH', '')}") and shutil.which("ssh-keygen")
+    return None if here else "the programs sshd and ssh-keygen are not here"
+
+
 PROBES: dict[str, Callable[[], str | None]] = {
     "bubblewrap": _bubblewrap,
     "package-index": _package_index,
@@ -83,6 +89,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "rabbitmq": _rabbitmq,
     "slurm": _slurm,
     "socat": _socat,
+    "sshd": _sshd,
 }
 
 

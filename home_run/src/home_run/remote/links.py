@@ -128,8 +128,8 @@ class Hub:
         with self._open(link, headers={"Range": f"bytes={start}-"} if start else {}) as response:
             yield response
 
-    def put(self, link: str, path: Path) -> None:
-        """Send a file to the hub. Idempotent: a repetition of the same content is accepted.
+    def put(self, link: str, path: Path) -> dict[str, Any]:
+        """Send a file to the hub; return its answer. Idempotent: the same content again is accepted.
 
         Raises
         ------
@@ -142,11 +142,15 @@ class Hub:
             "Content-Digest": f"sha-256=:{digest}:",  # RFC 9530
         }
 
-        def send() -> None:
-            with path.open("rb") as file, self._open(link, data=file, headers=headers, method="PUT"):
-                return
+        def send() -> dict[str, Any]:
+            with (
+                path.open("rb") as file,
+                self._open(link, data=file, headers=headers, method="PUT") as response,
+            ):
+                content = json.loads(response.read(_MAX_JSON) or b"{}")
+                return content if isinstance(content, dict) else {}
 
-        self._patiently(link, send)
+        return self._patiently(link, send)
 
     def _fetch_rest(self, link: str, target: Path, size: int) -> None:
         failures = 0

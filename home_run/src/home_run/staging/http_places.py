@@ -82,7 +82,7 @@ class HttpPlace:
             else:
                 yield Stream(0, _length(response), self._chunks(response))
 
-    def write(self, path: Path, sha256: str) -> None:
+    def write(self, path: Path, sha256: str) -> str | None:
         digest = base64.b64encode(bytes.fromhex(sha256)).decode()
         headers = {
             "Content-Type": "application/octet-stream",
@@ -99,6 +99,7 @@ class HttpPlace:
                         transient=response.status in TRANSIENT,
                     )
                 response.read(CHUNK_BYTES)
+                return None
         except FileFetchError as exc:
             if isinstance(exc, ReferenceRefusedError):
                 raise

@@ -65,9 +65,10 @@ class HubPlace:
         except (OSError, http.client.HTTPException) as exc:
             raise broke_off(self._reference, f"{type(exc).__name__}: {exc}") from exc
 
-    def write(self, path: Path, sha256: str) -> None:
+    def write(self, path: Path, sha256: str) -> str | None:
         try:
-            self._hub.put(self._link, path)
+            answer = self._hub.put(self._link, path)
+            return f"hub:{answer['link']}" if "link" in answer else None
         except (HubUnreachableError, LinkRefusedError) as exc:
             raise FileSendError(exc.message, remedy=exc.remedy, transient=False) from exc
 

@@ -91,8 +91,14 @@ class Place(Protocol):
     def read(self, start: int) -> AbstractContextManager[Stream]:
         """Give the bytes from `start` on."""
 
-    def write(self, path: Path, sha256: str) -> None:
-        """Put a local file there, whole or not at all, in place of what is there."""
+    def write(self, path: Path, sha256: str) -> str | None:
+        """Put a local file there, whole or not at all, in place of what is there.
+
+        Returns
+        -------
+        str or None
+            Its URL where the place gives it one; None where it is the reference's.
+        """
 
     def local_path(self) -> Path | None:
         """Return the file itself where it may be handed out as it is."""

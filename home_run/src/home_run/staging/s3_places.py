@@ -73,7 +73,7 @@ class S3Place:
         except Exception as exc:  # of urllib3 and botocore, each with its own
             raise broke_off(self._reference, f"{type(exc).__name__}: {exc}") from exc
 
-    def write(self, path: Path, sha256: str) -> None:
+    def write(self, path: Path, sha256: str) -> str | None:
         if not self._signed:
             raise ReferenceRefusedError(
                 f"The output {self._reference.shown!r:.200} is in no bucket that this site writes to.",
@@ -103,6 +103,7 @@ class S3Place:
                 remedy="Run it again.",
                 transient=True,
             )
+        return None
 
     def local_path(self) -> Path | None:
         """None: it is elsewhere."""

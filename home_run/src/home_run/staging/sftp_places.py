@@ -9,6 +9,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +22,8 @@ from home_run.staging.references import Reference
 
 __all__ = ["SftpPlace", "open_place"]
 
+#: Asked for at a time, in requests of 32 KiB, so that a distant server is not waited for at each of them.
+WINDOW_BYTES = 1 << 20
 _PORT = 22
 
 
@@ -56,29 +59,30 @@ class SftpPlace:
                 size = file.stat().st_size
                 start = start if start <= size else 0
                 file.seek(start)
-                # Requests for all of it are under way at once; answers wait in a queue of that many.
-                file.prefetch(size, max_concurrent_requests=64)
-            yield Stream(start, size, self._chunks(file, size - start))
+                file._start_prefetch = partial(_ask_at_once, file)
+            yield Stream(start, size, self._chunks(file, start, size))
         finally:
             with suppress(Exception):  # the connection may be gone
                 file.close()
 
-    def _chunks(self, file: Any, left: int) -> Iterator[bytes]:
-        while left > 0:
+    def _chunks(self, file: Any, start: int, size: int) -> Iterator[bytes]:
+        while start < size:
+            length = min(WINDOW_BYTES, size - start)
             with self._translating():
-                chunk = file.read(min(CHUNK_BYTES, left))
+                (chunk,) = file.readv([(start, length)])
             if not chunk:
                 return
-            left -= len(chunk)
+            start += len(chunk)
             yield chunk
 
-    def write(self, path: Path, sha256: str) -> None:
+    def write(self, path: Path, sha256: str) -> str | None:
         try:
             target = self._checked("writable_roots")
             partial = str(PurePosixPath(target).with_name(f".{sha256}.part"))
             self._append(path, partial)
             with self._translating():
                 self._connected().posix_rename(partial, target)
+            return None
         except ReferenceRefusedError:
             raise
         except FileFetchError as exc:
@@ -199,3 +203,13 @@ class SftpPlace:
             self._ssh, self._sftp = ssh, ssh.open_sftp()
             self._sftp.get_channel().settimeout(TIMEOUT_S)
         return self._sftp
+
+
+def _ask_at_once(file: Any, chunks: Any, limit: int | None = None) -> None:
+    """Send the requests of a window before the first answer is read.
+
+    paramiko sends them from a thread of their own; where answers come quicker than that sends, it takes the
+    window for ended, and much of it is fetched twice.
+    """
+    file._prefetching, file._prefetch_done = True, False
+    file._prefetch_thread(chunks, None)

@@ -70,7 +70,7 @@ class SharedPlace:
         finally:
             os.close(descriptor)
 
-    def write(self, path: Path, sha256: str) -> None:
+    def write(self, path: Path, sha256: str) -> str | None:
         root, parts = _below(self._reference, self._rules.writable_roots, "written to")
         directory = _descend(self._reference, root, parts[:-1])
         temporary = f".{parts[-1][:100]}.{uuid.uuid4().hex}.part"
@@ -88,6 +88,7 @@ class SharedPlace:
                         view = view[file.write(view) :]
                 os.fsync(file.fileno())
             os.rename(temporary, parts[-1], src_dir_fd=directory, dst_dir_fd=directory)
+            return None
         except OSError as exc:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=directory)

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from home_run.errors import FileFetchError
+from home_run.errors import HomeRunError
 from home_run.remote.cache import Cache
 from home_run.remote.links import Hub
 from home_run.staging import Fetched
@@ -50,10 +50,9 @@ class SiteStager:
         reference = read_reference({**target, "url": _inside(target.get("url"), name)})
         with closing(open_place(reference, self._site())) as place:
             content = hash_file(path)
-            retry(
-                lambda: place.write(path, content.sha256), lambda exc: bool(getattr(exc, "transient", False))
-            )
-        sent: dict[str, Any] = {"url": reference.url, "sha256": content.sha256, "size": content.size}
+            self._site().rules.check_size(content.size, reference)
+            url = retry(lambda: place.write(path, content.sha256), _is_transient)
+        sent: dict[str, Any] = {"url": url or reference.url, "sha256": content.sha256, "size": content.size}
         return {**sent, "name": name}
 
     def _fetch(self, place: Place, reference: Reference) -> tuple[Path, str]:
@@ -71,7 +70,7 @@ class SiteStager:
             return local, local.name
         if reference.sha256 is not None:
             return self._store().with_content(reference.sha256, fetch_to), reference.name
-        found = _patiently(place)
+        found = retry(place.look, _is_transient)
         site_rules.check_size(found.size or 0, reference)
         if found.version:
             where = (
@@ -91,13 +90,8 @@ class SiteStager:
             return FileStore(self._cache)
 
 
-def _patiently(place: Place) -> Any:
-    found: list[Any] = []
-    retry(
-        lambda: found.append(place.look()),
-        lambda exc: isinstance(exc, FileFetchError) and exc.transient,
-    )
-    return found[0]
+def _is_transient(exc: Exception) -> bool:
+    return isinstance(exc, HomeRunError) and exc.transient
 
 
 def _inside(url: Any, name: str) -> Any:

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from home_run.errors import FileFetchError
 from home_run.remote.links import disk_or_network
@@ -23,6 +23,9 @@ ATTEMPTS = 5
 #: Pause after the first failed attempt, in seconds; it doubles, up to `MAX_PAUSE_S`.
 PAUSE_S = 0.5
 MAX_PAUSE_S = 15.0
+
+
+_T = TypeVar("_T")
 
 
 class Received(NamedTuple):
@@ -67,7 +70,7 @@ def receive(
         resumed = False
 
 
-def retry(attempt: Callable[[], None], is_transient: Callable[[Exception], bool]) -> None:
+def retry(attempt: Callable[[], _T], is_transient: Callable[[Exception], bool]) -> _T:
     """Try something again while it may yet go well."""
     failures = 0
     while True:
