@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from endpoint_plugins.workers.commands import Commands
@@ -20,10 +21,12 @@ from endpoint_plugins.workers.environment import clean_environment
 from endpoint_plugins.workers.jobbook import BOOK, BookedRun, JobBook, append, read_book
 from endpoint_plugins.workers.schedulers import open_scheduler
 
-__all__ = ["cancel_leftovers", "start_keeper"]
+__all__ = ["cancel_leftovers", "remove_containers", "start_keeper"]
 
 #: For how long jobs are looked for by name after the agent's end.
 LOOK_FOR_S = 20.0
+#: The same for containers; they bear the user endpoint's name, and after that may be those of its next start.
+CONTAINERS_FOR_S = 3.0
 #: For how long a scheduler is tried that does not answer.
 TRY_FOR_S = 600.0
 PAUSE_S = 2.0
@@ -71,9 +74,10 @@ def keep(lifeline: Path, path: Path, tag: str) -> None:
         if run is None or not run.left:
             return
         try:
-            _sweep(path, run)
-            looked_enough = not run.in_flight or time.monotonic() - ended > LOOK_FOR_S
-            if looked_enough and not _jobs_left(run):
+            waited_s = time.monotonic() - ended
+            _sweep(path, run, containers=waited_s < CONTAINERS_FOR_S)
+            look_for_s = LOOK_FOR_S if run.in_flight else CONTAINERS_FOR_S if run.containers else 0.0
+            if waited_s >= look_for_s and not _jobs_left(run):
                 append(path, tag, {"did": "closed"})
                 return
         except OSError as error:
@@ -81,10 +85,11 @@ def keep(lifeline: Path, path: Path, tag: str) -> None:
         time.sleep(PAUSE_S)
 
 
-def _sweep(path: Path, run: BookedRun) -> int:
+def _sweep(path: Path, run: BookedRun, *, containers: bool = True) -> int:
     """Cancel every job of a run that can be found; returns how many."""
     commands = Commands(None, COMMAND_TIMEOUT_S)
-    _remove_containers(commands, run)
+    if containers:
+        remove_containers(commands, run.containers)
     scheduler = open_scheduler(run.scheduler, commands.run)
     jobs = {*run.jobs.values(), *scheduler.find(run.tag)}
     for name in run.in_flight:
@@ -101,8 +106,9 @@ def _jobs_left(run: BookedRun) -> bool:
     return bool(open_scheduler(run.scheduler, Commands(None, COMMAND_TIMEOUT_S).run).find(run.tag))
 
 
-def _remove_containers(commands: Commands, run: BookedRun) -> None:
-    program, label = run.containers.get("program"), run.containers.get("label")
+def remove_containers(commands: Commands, containers: Mapping[str, str]) -> None:
+    """Remove containers of this machine, see `BookedRun`: they are no children of what has started them."""
+    program, label = containers.get("program"), containers.get("label")
     if not program or not label:
         return
     _status, listed, _errors = commands.run([program, "ps", "-aq", "--filter", f"label={label}"])

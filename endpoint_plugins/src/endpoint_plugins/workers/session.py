@@ -15,7 +15,7 @@ from endpoint_plugins.workers.commands import Commands
 from endpoint_plugins.workers.engine import Engine, new_run_dir
 from endpoint_plugins.workers.environment import runtime_path
 from endpoint_plugins.workers.jobbook import JobBook
-from endpoint_plugins.workers.keeper import cancel_leftovers, start_keeper
+from endpoint_plugins.workers.keeper import cancel_leftovers, remove_containers, start_keeper
 from endpoint_plugins.workers.options import WorkersOptions
 from endpoint_plugins.workers.schedulers import Scheduler, open_scheduler
 from home_run.guard import Hold, hold_lifeline
@@ -123,16 +123,19 @@ class Session:
         if lifeline is None:
             return
         left = submitting or (bool(records) and self._end_jobs(records))
+        if self._options.scheduler["kind"] == "local":
+            # They are given time to clean up, as scripts that have started containers do.
+            for record in records:
+                if record.job:
+                    wait_ended(int(record.job), STOP_S)
         if not left:
             self.book.close()
         # The guards act at once: interchange and local blocks end, and the keeper looks at the book.
         lifeline.release()
         if hasattr(self, "engine"):
             self.engine.stop()
-        if self._options.scheduler["kind"] == "local":
-            for record in records:
-                with suppress(ValueError):
-                    wait_ended(int(record.job), STOP_S)
+        if self._options.containers:
+            remove_containers(Commands(None), self._options.containers)
         if self._keeper is not None and not left:
             wait_ended(self._keeper.pid, STOP_S)
             self._keeper.poll()
