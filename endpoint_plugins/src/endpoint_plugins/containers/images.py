@@ -1,0 +1,305 @@
+"""Builds, tests, moves and prunes images: one at a time each, and each at most once."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from endpoint_plugins.containers.builders import Builder, Built
+from endpoint_plugins.containers.context import write_context
+from endpoint_plugins.containers.packages import resolve
+from endpoint_plugins.containers.recipe import (
+    DEFAULT_EPOCH,
+    IMAGE_DIRECTORY,
+    Base,
+    Recipe,
+    Resolve,
+    make_recipe,
+)
+from endpoint_plugins.containers.sbom import SBOM_NAME
+from endpoint_plugins.containers.servable import Servable
+from endpoint_plugins.containers.store import ImageRecord, ImageStore
+from endpoint_plugins.errors import ContainerError
+
+__all__ = ["Images", "image_name"]
+
+#: Takes what goes on: a step's name, or a line of a tool.
+Progress = Callable[[str], None]
+
+_TEST_OUTPUT = "/tmp/dlhub-test-output.dlf"  # noqa: S108 - inside
+
+
+def image_name(key: str, *, finished: bool = True) -> str:
+    """The name of an image to its tool. One under the second kind has not passed its test."""
+    return f"localhost/dlhub/{'servable' if finished else 'unfinished'}:{key}"
+
+
+def _silent(line: str) -> None:
+    pass
+
+
+class Images:
+    """The images that one tool makes and keeps for a site.
+
+    Parameters
+    ----------
+    store
+        Where they are written down.
+    builder
+        The tool.
+    """
+
+    def __init__(self, store: ImageStore, builder: Builder) -> None:
+        self._store = store
+        self._builder = builder
+
+    def build(
+        self,
+        servable: Servable,
+        base: str,
+        *,
+        allow_pickle: bool = False,
+        epoch: int | None = None,
+        resolver: Resolve = resolve,
+        progress: Progress = _silent,
+    ) -> ImageRecord:
+        """Build the image of a servable and run the servable's test in it.
+
+        Idempotent: what is there is returned. Two at once build once. One that was killed leaves nothing that
+        could be taken for an image.
+
+        Parameters
+        ----------
+        servable
+            Its directory.
+        base
+            The image to make it from: with its Python, and with bubblewrap if servables shall be isolated.
+        allow_pickle
+            The site's consent to unpickle in the test.
+        epoch
+            Time of every file; SOURCE_DATE_EPOCH, or a fixed one.
+        progress
+            Is told what goes on.
+
+        Raises
+        ------
+        ContainerError
+            It cannot be built, or the test fails; with the tool's, or the test's, own words.
+        """
+        self.check_tool()
+        progress("finding exact versions")
+        identity = self._builder.base_identity(base)
+        when = int(os.environ.get("SOURCE_DATE_EPOCH") or DEFAULT_EPOCH) if epoch is None else epoch
+        recipe = make_recipe(servable, Base(base, identity), epoch=when, resolver=resolver)
+        progress(f"image {recipe.key}")
+        with self._store.building(recipe.key) as work:
+            found = self.find(recipe.key)
+            return found or self._build(recipe, work, allow_pickle, progress)
+
+    def find(self, key: str) -> ImageRecord | None:
+        """An image that was built, passed its test, and is there."""
+        record = self._store.find(key)
+        if record is None or record.builder != self._builder.name:
+            return None
+        built = self._builder.find(record.name)
+        return record if built is not None and built.identity == record.identity else None
+
+    def test(
+        self, record: ImageRecord, *, allow_pickle: bool = False, progress: Progress = _silent
+    ) -> ImageRecord:
+        """Run the servable's test in an image once more; it is no longer an image of ours if that fails.
+
+        Raises
+        ------
+        ContainerError
+            It fails.
+        """
+        with self._store.building(record.key):
+            try:
+                verdict, detail = self._try_out(record.name, record.servable, allow_pickle, progress)
+            except ContainerError:
+                self._store.forget(record.key)
+                raise
+            tested = replace(record, verdict=verdict, detail=detail, tested_at=time.time())
+            self._store.save(tested)
+            return tested
+
+    def export(self, record: ImageRecord, archive: Path) -> Path:
+        """Write an image to a file, whole or not at all; see `endpoint_plugins.containers.transfer`."""
+        partial = archive.with_name(f".{archive.name}.{os.getpid()}")
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._builder.save(record.name, partial)
+            partial.replace(archive)
+        finally:
+            partial.unlink(missing_ok=True)
+        return archive
+
+    def take(
+        self,
+        key: str,
+        load: Callable[[str], None],
+        *,
+        allow_pickle: bool = False,
+        progress: Progress = _silent,
+    ) -> ImageRecord:
+        """Take an image that another machine has built; its servable's test runs here before it counts.
+
+        Parameters
+        ----------
+        key
+            Of the image that is expected.
+        load
+            Brings it to the tool, under the name that it is given.
+
+        Raises
+        ------
+        ContainerError
+            It is another image, or its test fails here.
+        """
+        self.check_tool()
+        name = image_name(key, finished=False)
+        with self._store.building(key):
+            if found := self.find(key):
+                return found
+            try:
+                progress("taking the image")
+                load(name)
+                built = self._found(name)
+                if built.labels.get("org.dlhub.image.key") != key:
+                    raise ContainerError(
+                        f"What was moved is not the image {key}: its label says "
+                        f"{built.labels.get('org.dlhub.image.key')!r}.",
+                        remedy="Move it again, from the place where it was built.",
+                    )
+                return self._finish(key, built, name, allow_pickle, progress)
+            finally:
+                self._builder.remove(name)
+
+    def remove(self, record: ImageRecord) -> bool:
+        """Remove an image that nobody uses; returns whether it did. Idempotent."""
+        with self._store.if_unused(record.key) as unused:
+            if unused:
+                self._store.forget(record.key)  # first: what has no record is no image
+                self._builder.remove(record.name)
+            return unused
+
+    def prune(self, *, max_age_s: float, max_bytes: int, dry_run: bool = False) -> list[ImageRecord]:
+        """Remove images that were not used for so long, then those used longest ago, down to a size.
+
+        Returns
+        -------
+        list of ImageRecord
+            Those that were removed; with `dry_run`, that would be.
+        """
+        mine = [record for record in self._store.list() if record.builder == self._builder.name]
+        total, now, removed = sum(record.size_bytes for record in mine), time.time(), []
+        for record in sorted(mine, key=lambda each: each.used_at):
+            if now - record.used_at <= max_age_s and total <= max_bytes:
+                continue
+            if dry_run or self.remove(record):
+                removed.append(record)
+                total -= record.size_bytes
+        return removed
+
+    def check_tool(self) -> None:
+        """Raise ContainerError where the tool is not there."""
+        if problem := self._builder.missing():
+            raise ContainerError(
+                f"Images cannot be made with {self._builder.name}: {problem}.",
+                remedy="The site can install it, or take another with --builder. Workers in virtual "
+                "environments need none.",
+            )
+
+    # -- steps -----------------------------------------------------------------------------------------
+
+    def _build(self, recipe: Recipe, work: Path, allow_pickle: bool, progress: Progress) -> ImageRecord:
+        name = image_name(recipe.key, finished=False)
+        context = work / "context"
+        context.mkdir()
+        try:
+            progress("fetching packages and files")
+            write_context(recipe, context)
+            bill = (context / "root" / SBOM_NAME).read_text(encoding="utf-8")
+            progress(f"building with {self._builder.name}")
+            self._builder.build(context, recipe, name, progress)
+            record = self._finish(recipe.key, self._found(name), name, allow_pickle, progress)
+            (self._store.directory(recipe.key) / SBOM_NAME).write_text(bill, encoding="utf-8")
+            return record
+        finally:
+            self._builder.remove(name)
+
+    def _finish(
+        self, key: str, built: Built, name: str, allow_pickle: bool, progress: Progress
+    ) -> ImageRecord:
+        labels = dict(built.labels)
+        servable = labels.get("org.dlhub.servable.digest", "")
+        verdict, detail = self._try_out(name, servable, allow_pickle, progress)
+        self._builder.rename(name, image_name(key))
+        final = self._found(image_name(key))
+        now = time.time()
+        record = ImageRecord(
+            key=key,
+            servable=servable,
+            environment=labels.get("org.dlhub.environment.digest", ""),
+            title=labels.get("org.opencontainers.image.title", ""),
+            builder=self._builder.name,
+            name=image_name(key),
+            reference=final.reference,
+            identity=final.identity,
+            base=labels.get("org.opencontainers.image.base.name", ""),
+            verdict=verdict,
+            detail=detail,
+            size_bytes=final.size_bytes,
+            built_at=now,
+            tested_at=now,
+            labels=labels,
+        )
+        self._store.save(record)
+        return record
+
+    def _found(self, name: str) -> Built:
+        built = self._builder.find(name)
+        if built is None:
+            raise ContainerError(
+                f"{self._builder.name} ended without an error, and has no image {name}.",
+                remedy="The site can look at the disk of the tool's storage.",
+            )
+        return built
+
+    def _try_out(self, name: str, servable: str, allow_pickle: bool, progress: Progress) -> tuple[str, str]:
+        progress("running the servable's own test inside, without network")
+        directory = f"{IMAGE_DIRECTORY}/servables/{servable}"
+        python = f"{IMAGE_DIRECTORY}/environment/bin/python"
+        command = [python, "-m", "home_run", "test", directory, "--json", "--output", _TEST_OUTPUT]
+        if allow_pickle:
+            command.append("--allow-pickle")
+        ended = self._builder.run(name, command, progress)
+        report = _report(ended.output)
+        if ended.status == 0 and report.get("verdict") in ("runs", "reproduces"):
+            return str(report["verdict"]), str(report.get("detail") or "")
+        error = report.get("error") or {}
+        said = [report.get("detail"), report.get("error_message"), report.get("stdout"), report.get("stderr")]
+        said += [error.get("message"), error.get("remedy"), ended.said]
+        text = "\n".join(str(part).strip() for part in said if part) or f"nothing, with status {ended.status}"
+        raise ContainerError(
+            f"The servable {servable} does not pass its own test in the image. The test said: {text}",
+            remedy="Its publisher can look at the environment it was captured with; the site, whether the "
+            "base image has what it needs beside Python packages.",
+        )
+
+
+def _report(output: str) -> dict[str, Any]:
+    for line in reversed(output.splitlines()):
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            return found
+    return {}
