@@ -55,6 +55,24 @@ def _socat() -> str | None:
     return None if shutil.which("socat") else "the program socat is not here"
 
 
+def _charliecloud() -> str | None:
+    from testbed.containers import charliecloud_unusable
+
+    return charliecloud_unusable()
+
+
+def _debian_images() -> str | None:
+    from testbed.images import unusable
+
+    return unusable()
+
+
+def _podman() -> str | None:
+    from testbed.containers import podman_unusable
+
+    return podman_unusable()
+
+
 def _pbs() -> str | None:
     from testbed.pbs import unusable
 
@@ -76,6 +94,14 @@ def _bubblewrap() -> str | None:
     return None if ended.returncode == 0 else f"bwrap can make no namespaces ({ended.stderr.strip()})"
 
 
+def _systemd() -> str | None:
+    return None if shutil.which("systemd-analyze") else "the program systemd-analyze is not here"
+
+
+def _kubectl() -> str | None:
+    return None if shutil.which("kubectl") else "the program kubectl is not here"
+
+
 def _sshd() -> str | None:
     here = shutil.which("sshd", path=f"/usr/sbin:{os.environ.get('PATH', '')}") and shutil.which("ssh-keygen")
     return None if here else "the programs sshd and ssh-keygen are not here"
@@ -83,13 +109,18 @@ def _sshd() -> str | None:
 
 PROBES: dict[str, Callable[[], str | None]] = {
     "bubblewrap": _bubblewrap,
+    "kubectl": _kubectl,
+    "charliecloud": _charliecloud,
+    "debian-images": _debian_images,
     "package-index": _package_index,
     "pbs": _pbs,
+    "podman": _podman,
     "postgresql": _postgresql,
     "rabbitmq": _rabbitmq,
     "slurm": _slurm,
     "socat": _socat,
     "sshd": _sshd,
+    "systemd": _systemd,
 }
 
 
