@@ -34,6 +34,7 @@ CONTRADICTIONS: list[tuple[str, dict[str, Any], str]] = [
         "less than the profile's own",
     ),
     ("local", {"choices": {"partitions": ["a"]}}, "choices.partitions has no meaning"),
+    ("gridengine", {"choices": {"accounts": ["a"]}}, "set account"),
     ("local", {"choices": {"accounts": ["a"]}}, "choices.accounts has no meaning"),
     ("local", {"choices": {"max_walltime_s": 60}}, "choices.max_walltime_s has no meaning"),
     ("kubernetes", {"container": {"runtime": "podman"}}, "a pod is the container"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from endpoint_plugins.errors import ProfileError
 from endpoint_plugins.profiles.parts import Choices, Container, Mpi, Section, Staging
 from endpoint_plugins.profiles.values import DeviceName, Line, ProfileName, Script, Seconds, SitePath
 
@@ -194,6 +195,14 @@ class SiteProfile(Section):
     def missing(self) -> tuple[str, ...]:
         """Which of the `required` settings are not filled in."""
         return tuple(name for name in self.required if _value_at(self, name) in (None, ""))
+
+    def check_complete(self) -> None:
+        """Raise `ProfileError` if a `required` setting is not filled in."""
+        if self.missing:
+            raise ProfileError(
+                f"The profile {self.name} has no {', '.join(self.missing)}.",
+                remedy="Fill it in, in the file or with --set NAME=VALUE; it differs from user to user.",
+            )
 
     def choose(self, choice: Choice) -> Self:
         """The profile for one servable: with what was chosen, in place of what it has.

@@ -64,6 +64,8 @@ def _of_choices(profile: SiteProfile) -> Iterator[str]:
         yield f"choices.partitions has no meaning with the scheduler {profile.scheduler}: remove it"
     if choices.accounts and profile.account_field is None:
         yield f"choices.accounts has no meaning with the scheduler {profile.scheduler}: remove it"
+    if choices.accounts and profile.scheduler == "gridengine" and profile.account_name is None:
+        yield "choices.accounts needs an account of the profile's own with Grid Engine: set account"
     if choices.images and profile.container.runtime == "none":
         yield "choices.images needs a runtime that starts them: set container.runtime"
     if choices.max_walltime_s is not None and profile.walltime_s is None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from endpoint_plugins.errors import ProfileError
 from endpoint_plugins.profiles.engine import STRATEGY, STRATEGY_PERIOD_S, executor_settings
 from endpoint_plugins.profiles.providers import provider_document
 from endpoint_plugins.profiles.render_parsl import launch_command
@@ -24,11 +23,7 @@ def parsl_script(profile: SiteProfile, run_dir: str = "runinfo") -> str:
     ProfileError
         As `render_parsl`, but for the interface, which is looked up where the script runs.
     """
-    if profile.missing:
-        raise ProfileError(
-            f"The profile {profile.name} has no {', '.join(profile.missing)}.",
-            remedy="Fill it in; it differs from user to user.",
-        )
+    profile.check_complete()
     provider = provider_document(profile)
     executor = "MPIExecutor" if profile.mpi else "HighThroughputExecutor"
     imports = [

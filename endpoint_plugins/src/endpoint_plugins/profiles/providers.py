@@ -64,12 +64,8 @@ def make_provider(profile: SiteProfile, run_dir: Path | str | None = None) -> Ex
     import parsl.launchers
     import parsl.providers
 
+    profile.check_complete()
     document = provider_document(profile)
-    if profile.missing:
-        raise ProfileError(
-            f"The profile {profile.name} has no {', '.join(profile.missing)}.",
-            remedy="Fill it in; it is yours.",
-        )
     arguments = {name: value for name, value in document.items() if name != "type" and value is not None}
     if launcher := arguments.get("launcher"):
         options = {name: value for name, value in launcher.items() if name != "type"}
@@ -78,7 +74,7 @@ def make_provider(profile: SiteProfile, run_dir: Path | str | None = None) -> Ex
         provider: ExecutionProvider = getattr(parsl.providers, document["type"])(**arguments)
     except Exception as error:  # of the provider's own, of the Kubernetes client's
         raise ProfileError(
-            f"Parsl's {document['type']} cannot be made for {profile.name}: {error}",
+            f"Parsl's {document['type']} cannot be made for {profile.name}: {str(error).rstrip('.')}.",
             remedy="Compare the profile with the machine; for Kubernetes see that `kubectl get pods` works.",
         ) from error
     if run_dir is not None:
@@ -235,7 +231,7 @@ def _kubernetes(profile: KubernetesProfile) -> dict[str, Any]:
         "user_id": str(profile.user_id) if profile.user_id else None,
         "group_id": str(profile.group_id) if profile.group_id else None,
         "run_as_non_root": True if profile.user_id else None,
-        "persistent_volumes": [[volume.claim, volume.path] for volume in profile.volumes],
+        "persistent_volumes": [(volume.claim, volume.path) for volume in profile.volumes],
         "annotations": dict(profile.annotations) or None,
     }
 

@@ -21,6 +21,7 @@ from endpoint_plugins.profiles.deferred import BEGIN, END, Deferred
 from endpoint_plugins.profiles.dump import yaml_of
 from endpoint_plugins.profiles.engine import engine_document
 from endpoint_plugins.profiles.limits import limits_of
+from endpoint_plugins.profiles.schedulers import KubernetesProfile
 from endpoint_plugins.profiles.stock_containers import container_settings
 from endpoint_plugins.profiles.stock_schema import choice_schema
 from endpoint_plugins.profiles.stock_template import opening
@@ -91,10 +92,12 @@ def render_stock(
     ProfileError
         A stock endpoint cannot do what the profile says, or a required setting is missing.
     """
-    if profile.missing:
+    profile.check_complete()
+    if isinstance(profile, KubernetesProfile) and profile.volumes:
         raise ProfileError(
-            f"The profile {profile.name} has no {', '.join(profile.missing)}.",
-            remedy="Fill it in; it differs from user to user.",
+            f"The profile {profile.name} cannot be rendered for a stock endpoint: it has volumes, which "
+            "Parsl takes as pairs that YAML cannot write.",
+            remedy="Remove them; or run dlhub-endpoint there, which mounts them.",
         )
     services: dict[str, Any] = {"local_compute_services": True} if local_services else {}
     config: dict[str, Any] = services | {

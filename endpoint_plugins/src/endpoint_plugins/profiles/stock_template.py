@@ -57,20 +57,19 @@ _HEX = "0123456789abcdef"
 def opening(profile: SiteProfile, *, needs_image: bool) -> str:
     """What is before the settings; it renders to nothing."""
     limits = limits_of(profile)
-    partition = profile.partition_name or ""
     lines = [_MACROS % {"name": profile.name}]
     if limits.image_pattern is not None:
         lines.append(_image_macro(limits))
     lines += [
         "{%- set chosen = namespace() -%}\n",
-        _lookup("partition", limits.partitions, partition),
-        _lookup("account", limits.accounts, profile.account_name or ""),
-        _most("most_nodes", limits.nodes_per_block, partition),
+        _lookup("partition", limits.partitions, profile.partition_name),
+        _lookup("account", limits.accounts, profile.account_name),
+        _most("most_nodes", limits.nodes_per_block),
         _number("nodes_per_block", profile.nodes_per_block, 1, "most_nodes"),
         _number("workers_per_node", profile.workers_per_node, 1, str(limits.workers_per_node)),
     ]
     if profile.walltime_s is not None:
-        lines.append(_most("most_walltime_s", limits.walltime_s, partition))
+        lines.append(_most("most_walltime_s", limits.walltime_s))
         lines.append(_number("walltime_s", profile.walltime_s, MIN_WALLTIME_S, "most_walltime_s"))
     else:
         lines.append(_none("walltime_s"))
@@ -88,16 +87,18 @@ def opening(profile: SiteProfile, *, needs_image: bool) -> str:
     return "".join(lines)
 
 
-def _lookup(name: str, allowed: Iterable[str], own: str) -> str:
+def _lookup(name: str, allowed: Iterable[str], own: str | None) -> str:
     """The chosen name out of those allowed; nothing else can come out of it."""
-    names = {f'"{text}"': text for text in allowed}
-    entries = ", ".join(f"'{quoted}': {_literal(text)}" for quoted, text in names.items())
-    table = f"{{'null': {_literal(own)}{', ' if entries else ''}{entries}}}"
-    return f'{{%- set chosen.{name} = {table}[{name} if {name} is defined else "null"] -%}}\n'
+    names = {"null": own} | {f'"{text}"': text for text in allowed}
+    table = ", ".join(f"'{quoted}': {_literal(text)}" for quoted, text in names.items())
+    return (
+        f'{{%- set chosen.{name} = {{{table}}}[{name} if {name} is defined else "null"] -%}}\n'
+        f"{{{{- (chosen.{name} or '')[:0] -}}}}\n"  # asks for it, and ends here where there is none
+    )
 
 
-def _most(name: str, limits: Mapping[str | None, int | None], own: str) -> str:
-    table = ", ".join(f"{_literal(key or '')}: {value}" for key, value in limits.items())
+def _most(name: str, limits: Mapping[str | None, int | None]) -> str:
+    table = ", ".join(f"{_literal(key)}: {value}" for key, value in limits.items())
     return f"{{%- set {name} = {{{table}}}[chosen.partition] -%}}\n"
 
 
@@ -113,9 +114,9 @@ def _none(name: str) -> str:
     )
 
 
-def _literal(text: str) -> str:
+def _literal(text: str | None) -> str:
     # Names and images have no character that would need an escape.
-    return f'"{text}"'
+    return "none" if text is None else f'"{text}"'
 
 
 def _image_macro(limits: Limits) -> str:
