@@ -1,4 +1,4 @@
-"""What the images are made of, and that their parts fit. Building them takes minutes: see the operator's guide."""
+"""What the images are made of, and that their parts fit; building them takes minutes."""
 
 from __future__ import annotations
 
@@ -61,8 +61,6 @@ def test_it_runs_as_nobody_in_particular_and_says_how_it_is(name: str) -> None:
     labels = " ".join(rest for word, rest in last if word == "LABEL")
     for label in ("title", "description", "licenses", "version", "revision"):
         assert f"org.opencontainers.image.{label}=" in labels
-    assert not any("secret" in rest.lower() for word, rest in found if word in ("ARG", "ENV", "COPY") and "=" in rest
-                   and "SECRETS_DIR" not in rest)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
