@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from testbed.fixtures import pbs, pbs_of_process, slurm, slurm_of_process
+from testbed.fixtures import containers, pbs, pbs_of_process, slurm, slurm_of_process
 
-__all__ = ["pbs", "pbs_of_process", "slurm", "slurm_of_process"]
+__all__ = ["containers", "pbs", "pbs_of_process", "slurm", "slurm_of_process"]

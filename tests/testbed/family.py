@@ -74,6 +74,10 @@ class Family:
             )
         )
 
+    def at_end(self, *command: str | Path, env: Mapping[str, str] | None = None) -> None:
+        """Have a program run when the family ends, before its processes are killed; the latest one first."""
+        self._ask(at_end=[str(part) for part in command], env=dict(os.environ if env is None else env))
+
     def status(self, pid: int) -> int | None:
         """Exit status of a program that `start` has started, or None while it runs."""
         answer = self._ask(status=pid)

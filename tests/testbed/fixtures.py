@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from testbed.containers import Containers
 from testbed.pbs import PbsCluster
 from testbed.slurm import SlurmCluster
 
@@ -50,6 +51,16 @@ def pbs_environment(pbs: PbsCluster, monkeypatch: pytest.MonkeyPatch) -> PbsClus
     for name, value in pbs.variables.items():
         monkeypatch.setenv(name, value)
     return pbs
+
+
+@pytest.fixture(scope="session")
+def containers() -> Iterator[Containers]:
+    """Container programs with images; for tests marked service("podman"), or another that they use."""
+    made = Containers()
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ or the end of the input, ends the family.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -27,6 +28,13 @@ PR_SET_CHILD_SUBREAPER = 36
 ended: dict[int, int] = {}
 
 
+#: What cleans up before all is killed: commands and their environments.
+at_end: list[tuple[list[str], dict[str, str]]] = []
+
+#: Seconds that each of those may take.
+CLEAN_UP_S = 20.0
+
+
 def main() -> None:
     """Obey until the input ends, then end every descendant."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -37,7 +45,9 @@ def main() -> None:
                 break
             print(json.dumps(obey(json.loads(line))), flush=True)
     finally:
+        clean_up()
         end_all()
+        unmount_all(sys.argv[1])
         shutil.rmtree(sys.argv[1], ignore_errors=True)
 
 
@@ -45,6 +55,9 @@ def obey(order: dict[str, Any]) -> dict[str, Any]:
     """Do one thing, and say how it went."""
     if "status" in order:
         return {"answer": ended.get(order["status"])}
+    if "at_end" in order:
+        at_end.insert(0, (order["at_end"], order["env"]))
+        return {"answer": None}
     try:
         return {"answer": launch(order)}
     except (OSError, LookupError) as error:
@@ -80,6 +93,22 @@ def reap(number: int = 0, frame: FrameType | None = None) -> None:
         if pid == 0:
             return
         ended[pid] = os.waitstatus_to_exitcode(status)
+
+
+def clean_up() -> None:
+    """Run what is to be run at the end, whether it succeeds or not."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for command, environment in at_end:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(command, env=environment, capture_output=True, timeout=CLEAN_UP_S, check=False)
+
+
+def unmount_all(directory: str) -> None:
+    """Unmount everything below a directory."""
+    with open("/proc/self/mountinfo") as lines:
+        mounted = [line.split()[4] for line in lines]
+    for path in sorted((path for path in mounted if path.startswith(f"{directory}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", path], capture_output=True, check=False)
 
 
 def end_all() -> None:
