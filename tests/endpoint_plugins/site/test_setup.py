@@ -186,25 +186,42 @@ def sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_known_machine_is_recognised(sites: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine({"PATH": "", "LMOD_SYSTEM_NAME": "frontier"})
-    assert known.match(machine) == "frontier"
+    assert known.match(machine) == ("frontier",)
     monkeypatch.setattr(Machine, "hostname", "login07.frontier.olcf.ornl.gov")
-    assert known.match(Machine({"PATH": ""})) == "frontier"
+    assert known.match(Machine({"PATH": ""})) == ("frontier",)
     monkeypatch.setattr(Machine, "hostname", "login07.example.org")
-    assert known.match(Machine({"PATH": ""})) == ""
+    assert known.match(Machine({"PATH": ""})) == ()
+
+
+@pytest.mark.parametrize(
+    ("hostname", "expected"),
+    [
+        ("login07.perlmutter.nersc.gov", ("perlmutter-cpu", "perlmutter-gpu")),
+        ("polaris-login-02", ("polaris",)),
+        ("aurora-uan-0009.hostmgmt1000.cm.aurora.alcf.anl.gov", ("aurora",)),
+        ("login02.expanse.sdsc.edu", ("expanse",)),
+        ("frontier.example.org", ()),
+    ],
+)
+def test_the_machines_at_hand_are_recognised(
+    hostname: str, expected: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Machine, "hostname", hostname)
+    assert known.match(Machine({"PATH": ""})) == expected
 
 
 def test_a_known_machines_profile_is_begun_with(sites: Path) -> None:
-    made, answers = plan(findings(slurm(), known_site="frontier"))
+    made, answers = plan(findings(slurm(), known_sites=["frontier"]))
     assert answers.missing == []
     assert (made.profile.partition_name, made.profile.account_name) == ("batch", "phys")
     assert (made.profile.interface, made.profile.name) == ("hsn0", "default")
     assert made.profile.python == "/shared/venv/bin/python"
-    made, _ = plan(findings(slurm(), known_site="frontier"), site=setup.NO_SITE)
+    made, _ = plan(findings(slurm(), known_sites=["frontier"]), site=setup.NO_SITE)
     assert made.profile.partition_name == "gpu"
 
 
 def test_what_a_known_machine_leaves_to_the_user_is_asked(sites: Path) -> None:
-    _, answers = plan(findings(slurm(accounts=[], default_account=""), known_site="frontier"))
+    _, answers = plan(findings(slurm(accounts=[], default_account=""), known_sites=["frontier"]))
     assert [question.key for question in answers.missing] == ["account"]
 
 

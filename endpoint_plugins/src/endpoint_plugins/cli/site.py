@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from endpoint_plugins.cli import site_init
+from endpoint_plugins.cli import site_check, site_init
 
 __all__ = ["register"]
 
@@ -12,3 +12,4 @@ __all__ = ["register"]
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("init")(site_init.init)
+    app.command("check")(site_check.check)

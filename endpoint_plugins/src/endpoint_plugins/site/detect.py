@@ -53,7 +53,7 @@ def look(machine: Machine, wanted: SchedulerKind | None = None) -> Findings:
         scratch=filesystems.scratch_directory(machine),
         cache=filesystems.cache_directory(machine, nodes_are_here=nodes_are_here),
         hardware=hardware(machine),
-        known_site=known.match(machine),
+        known_sites=known.match(machine),
         others=tuple(each.kind for each in every if each is not scheduler and each.kind != "local"),
     )
 

@@ -172,5 +172,5 @@ class Findings:
     scratch: Directory
     cache: Directory
     hardware: Hardware
-    known_site: str = ""
+    known_sites: Sequence[str] = ()
     others: Sequence[str] = field(default_factory=tuple)

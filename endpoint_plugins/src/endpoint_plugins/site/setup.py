@@ -94,7 +94,9 @@ def plan(
         if question.key not in settings:
             value = answers.get(question)
             if value is not None:
-                proposal.put(question.key, value, "your answer" if value != question.default else "")
+                proposal.put(
+                    question.key, value, "your answer" if value != question.default else "the default"
+                )
     for setting, value in settings.items():
         proposal.put(setting, value, "you said so")
     _settle(proposal)
@@ -151,10 +153,10 @@ def write(name: str, text: str, *, force: bool = False) -> Path:
 def _proposal(
     name: str, findings: Findings, answers: Answers, site: str | None, queue: str | None
 ) -> Proposal:
-    if site is None and findings.known_site:
-        text = f"This looks like {findings.known_site}, of which a profile is at hand; use it (yes/no)"
-        agreed = answers.get(Question("site", text, True))
-        site = findings.known_site if agreed in (True, "y", "yes") else NO_SITE
+    if site is None and findings.known_sites:
+        text = f"A profile of this machine is at hand; which one ({NO_SITE}: what was found here)"
+        options = (*findings.known_sites, NO_SITE)
+        site = str(answers.get(Question("site", text, findings.known_sites[0], options)))
     if site is None or site == NO_SITE:
         return propose(name, findings, queue=queue)
     content = yaml.safe_load(known.site(site).read_text("utf-8"))
