@@ -18,6 +18,7 @@ from home_run.errors import HomeRunError
 from hub_registry import __version__, openapi, problems
 from hub_registry.accounts import routes as accounts
 from hub_registry.audit import routes as audit
+from hub_registry.depot import data_routes
 from hub_registry.depot import routes as depot
 from hub_registry.endpoints import routes as endpoints
 from hub_registry.errors import RegistryError
@@ -47,6 +48,7 @@ ROUTERS = (
     search.router,
     endpoints.router,
     depot.router,
+    data_routes.router,
     clients.router,
     accounts.router,
     audit.router,
@@ -113,7 +115,7 @@ def _route(router: APIRouter, endpoint: Callable[..., object]) -> BaseRoute:
 
 
 def _body_limit(settings: Settings, path: str) -> int:
-    if path.startswith(f"{PREFIX}/uploads"):
+    if path.startswith((f"{PREFIX}/uploads", f"{PREFIX}/depot/outputs/")):
         return settings.max_upload_bytes
     if path.endswith(("/run", "/batch")) or path.startswith(f"{PREFIX}/depot/results/"):
         return settings.max_body_bytes

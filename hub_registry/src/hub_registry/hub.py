@@ -20,6 +20,7 @@ from hub_registry.audit.service import WINDOW_S, Audit
 from hub_registry.audit.storage import SqlAuditStore
 from hub_registry.data_directory import id_file, open_data_directory
 from hub_registry.database import Database
+from hub_registry.depot.data import DataShelf
 from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.health.service import Health, check_disk
 from hub_registry.housekeeping import Housekeeping
@@ -89,6 +90,13 @@ class Hub:
 
         #: Endpoints of sites, the gateway and its clients; None without the fabric broker.
         self.federation = self._federation()
+        #: Inputs and outputs of tasks that are in the file store.
+        self.data = DataShelf(
+            self.storage,
+            lambda: self._secret().derive("data"),
+            settings.spool_dir,
+            max_bytes=settings.max_upload_bytes,
+        )
         #: What workers at the sites fetch from here; None where all workers are on this machine.
         self.depot: Depot | None = None
 

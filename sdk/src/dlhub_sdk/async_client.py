@@ -17,6 +17,7 @@ from dlhub_sdk.client import DLHubClient, load_settings
 from dlhub_sdk.endpoints import read_list
 from dlhub_sdk.errors import InvalidRequestError, UnencodableError, WaitTimeoutError
 from dlhub_sdk.records import Account, EndpointRecord, PublicationRecord, TaskRecord, task_status
+from dlhub_sdk.references import PLACE_IN_STORE
 from dlhub_sdk.requests import MAX_WAIT_S, Part, Request
 from dlhub_sdk.responses import read_object
 from dlhub_sdk.results import Outcome, Output, declared_object, encode_event, finished, read_outcome, settle
@@ -71,6 +72,8 @@ class AsyncDLHubClient:
 
         Cancelling the awaiting task does not cancel the task on the hub.
         """
+        if output == PLACE_IN_STORE:
+            output = str((await self._object(requests.make_reference()))["url"])
         parts = await self._encode(name, inputs, parameters, debug, method, version, output)
         task_id = str(uuid.uuid4())
         deadline = None if timeout is None else time.monotonic() + timeout

@@ -2,8 +2,8 @@
 
 Source-compatible with the client of the DLHub service, so that scripts written for it run after
 a change of the address. Its parts are in :mod:`dlhub_sdk.catalogue` (what there is),
-:mod:`dlhub_sdk.running` (run it), :mod:`dlhub_sdk.endpoints` (where it runs) and
-:mod:`dlhub_sdk.publishing` (add to it).
+:mod:`dlhub_sdk.running` (run it), :mod:`dlhub_sdk.endpoints` (where it runs),
+:mod:`dlhub_sdk.data` (files in its store) and :mod:`dlhub_sdk.publishing` (add to it).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from dlhub_sdk import requests
 from dlhub_sdk.config import Settings
 from dlhub_sdk.credentials import Credentials
+from dlhub_sdk.data import DataMethods
 from dlhub_sdk.endpoints import EndpointMethods
 from dlhub_sdk.futures import DLHubFuture
 from dlhub_sdk.publishing import PublishMethods
@@ -34,7 +35,7 @@ def load_settings(**arguments: Any) -> Settings:
     return settings
 
 
-class DLHubClient(PublishMethods, EndpointMethods):
+class DLHubClient(PublishMethods, EndpointMethods, DataMethods):
     """A client of one hub. Thread-safe; a context manager; makes no request before it is used.
 
     The address and the token come from the arguments, else from ``DLHUB_URL`` and ``DLHUB_TOKEN``,

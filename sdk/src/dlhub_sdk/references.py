@@ -25,11 +25,14 @@ from urllib.parse import urlsplit
 from dlhub_sdk.errors import InvalidRequestError
 from dlhub_sdk.progress import progress_bar
 
-__all__ = ["Reference", "as_target", "revive"]
+__all__ = ["PLACE_IN_STORE", "Reference", "as_target", "revive"]
 
 #: home_run.staging.references.SCHEMES. Repeated, as that module needs more than a client does; a test
 #: compares the two.
 SCHEMES = ("hub", "file", "https", "http", "s3", "sftp", "globus", "proxystore")
+
+#: As an output: somewhere in the hub's store.
+PLACE_IN_STORE = "hub:"
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _CHUNK = 1 << 20

@@ -274,6 +274,19 @@ def revoke_client(client_id: str) -> Request:
     return Request("DELETE", f"/clients/{_id(client_id)}")
 
 
+# -- data by reference -------------------------------------------------------------------------
+
+
+def make_reference(sha256: str | None = None) -> Request:
+    """Ask for the reference to a stored file, or for a place for an output. Repeatable."""
+    return _post("/references", {"sha256": sha256} if sha256 else {})
+
+
+def data(link: str, start: int = 0) -> Request:
+    """Ask for the file behind a link of a reference, from byte `start` on."""
+    return Request("GET", f"/depot/{link}", {"Range": f"bytes={start}-"} if start else {})
+
+
 # -- publishing --------------------------------------------------------------------------------
 
 TUS = {"Tus-Resumable": "1.0.0"}

@@ -18,6 +18,7 @@ from dlhub_sdk.errors import (
 )
 from dlhub_sdk.futures import DLHubFuture
 from dlhub_sdk.records import TaskRecord, task_status
+from dlhub_sdk.references import PLACE_IN_STORE
 from dlhub_sdk.requests import MAX_WAIT_S, Part
 from dlhub_sdk.results import Outcome, Output, declared_object, encode_event, finished, read_outcome, settle
 from dlhub_sdk.search import get_method_details
@@ -81,8 +82,8 @@ class RunMethods(CatalogueMethods):
             the hub takes the one that will answer first.
         output
             Where the file or the array that the method returns is to be put: a URL as in a
-            :class:`~dlhub_sdk.references.Reference`; one that ends in ``/`` is a directory. It replaces what
-            is there.
+            :class:`~dlhub_sdk.references.Reference`, where one that ends in ``/`` is a directory; or ``hub:``
+            for the hub's store, from which `download` fetches it. It replaces what is there.
 
         Returns
         -------
@@ -111,6 +112,8 @@ class RunMethods(CatalogueMethods):
             return self._run_here(name, inputs, parameters, debug, method, version, output)
         if validate_input:
             self._validate_input(name, inputs, method, version)
+        if output == PLACE_IN_STORE:
+            output = str(self._object(requests.make_reference())["url"])
         parts = self._encode(name, inputs, parameters, debug, method, version, output)
         task_id = str(uuid.uuid4())
         if asynchronous:

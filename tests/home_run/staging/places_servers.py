@@ -175,6 +175,8 @@ class Meter:
 
     def close(self) -> None:
         for each in (self._listener, *self._sockets):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)  # wakes who waits for it
             each.close()
 
 

@@ -52,6 +52,9 @@ class HubPlace:
         except HubUnreachableError as exc:
             raise broke_off(self._reference, exc.message) from exc
         except LinkRefusedError as exc:
+            if exc.status == 416 and start:  # there is no more
+                yield Stream(start, start, iter(()))
+                return
             if exc.status in (404, 410):
                 raise gone(self._reference) from exc
             raise FileFetchError(exc.message, remedy="Make a new reference: links of a hub expire.") from exc

@@ -150,7 +150,7 @@ class S3Place:
             botocore = load_library("botocore", "boto3", "s3")
             kept = self._site.keys.service("s3")
             options: dict[str, Any] = {
-                "retries": {"max_attempts": 2},
+                "retries": {"total_max_attempts": 1},  # whoever calls tries again, from where it broke off
                 "connect_timeout": 20,
                 "read_timeout": 60,
             }

@@ -11,7 +11,7 @@ from hub_registry.errors import ForbiddenError
 from hub_registry.servables.interface import VersionFile
 
 #: What a link gives access to. Its name is one digest, one task, or the batch and the task of a result.
-Shelf = Literal["servables", "environments", "files", "inputs", "results"]
+Shelf = Literal["servables", "environments", "files", "inputs", "results", "data", "outputs"]
 
 
 class BadLinkError(ForbiddenError):

@@ -36,13 +36,23 @@ class Arrival:
     """One result on its way. Blocks; not thread-safe. End it with `finish` or `abandon`."""
 
     def __init__(self, target: Path, max_bytes: int) -> None:
-        self._target = target
+        self.target = target
         self._max_bytes = max_bytes
         self._partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
         self._digest = hashlib.sha256()
         self._size = 0
         self._file = self._partial.open("xb")
         self._partial.chmod(0o600)
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._size
+
+    @property
+    def sha256(self) -> str:
+        """Hash of what has arrived so far, in hex."""
+        return self._digest.hexdigest()
 
     def write(self, data: bytes) -> None:
         """Add bytes.
@@ -92,9 +102,9 @@ class Arrival:
                     remedy="Send the result again.",
                 )
             try:
-                os.link(self._partial, self._target)
+                os.link(self._partial, self.target)
             except FileExistsError:
-                if _sha256(self._target) != self._digest.digest():
+                if _sha256(self.target) != self._digest.digest():
                     raise ConflictError(
                         "This link has been used already, for another result.",
                         remedy="A link is good for one result; a batch that is run again gets new ones.",

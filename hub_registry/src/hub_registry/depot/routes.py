@@ -66,8 +66,8 @@ def get_file(
 ) -> Response:
     """Download a servable's file, or the rest of it with `Range: bytes=<first>-`; its ETag is its SHA-256."""
     depot.links.check("GET", "files", sha256, e, s)
-    asked = _FROM.fullmatch(request.headers.get("range", ""))
-    start = int(asked[1]) if asked else 0
+    asked = read_range(request)
+    start = asked or 0
     size, chunks = depot.open_file(sha256, start)
     headers = {"ETag": f'"{sha256}"', "Accept-Ranges": "bytes", "Content-Length": str(size - start)}
     if asked is None:
@@ -108,10 +108,10 @@ async def put_result(
 ) -> Response:
     """Send a task's large result, once; `Content-Digest` with its SHA-256 is compared."""
     depot.links.check("PUT", "results", f"{batch_id}/{task_id}", e, s)
-    announced = _announced(request.headers.get("content-digest", ""))
+    announced = read_announced(request)
     arrival = await run_in_threadpool(depot.receive, batch_id, task_id)
     try:
-        await _receive(request, arrival)
+        await receive_body(request, arrival)
         await run_in_threadpool(arrival.finish, announced)
     except ClientDisconnect:  # nobody is there to be answered; the worker tries again
         return Response(status_code=204)
@@ -121,7 +121,8 @@ async def put_result(
     return Response(status_code=204)
 
 
-async def _receive(request: Request, arrival: Arrival) -> None:
+async def receive_body(request: Request, arrival: Arrival) -> None:
+    """Write a request's body as it comes."""
     pieces = bytearray()
     async for chunk in request.stream():
         pieces += chunk
@@ -132,7 +133,15 @@ async def _receive(request: Request, arrival: Arrival) -> None:
         await run_in_threadpool(arrival.write, bytes(pieces))
 
 
-def _announced(header: str) -> bytes | None:
+def read_range(request: Request) -> int | None:
+    """The first byte that is asked for; None without a Range that is understood."""
+    asked = _FROM.fullmatch(request.headers.get("range", ""))
+    return int(asked[1]) if asked else None
+
+
+def read_announced(request: Request) -> bytes | None:
+    """The SHA-256 in a request's Content-Digest; None where there is none."""
+    header = request.headers.get("content-digest", "")
     found = _SHA256.search(header)
     if found is None:
         return None

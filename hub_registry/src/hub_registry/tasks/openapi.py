@@ -15,6 +15,11 @@ _EVENT = {
         "inputs": {"description": "The input, in the JSON form of the declared type."},
         "parameters": {"type": ["object", "null"], "description": "Overlay the document's defaults."},
         "debug": {"type": "boolean", "description": "Keep all that the servable prints."},
+        "output": {
+            "type": ["object", "null"],
+            "description": "Where the file or array that the method returns is to be put: a reference, "
+            '`{"url"}`. The value is then the reference to it.',
+        },
     },
 }
 _ANSWER = {
