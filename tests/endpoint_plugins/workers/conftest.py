@@ -18,9 +18,9 @@ from endpoint_plugins.profiles import SiteProfile
 from endpoint_plugins.profiles.schedulers import LocalProfile
 from endpoint_plugins.workers.options import options_of
 from endpoint_plugins.workers.pool import EngineWorkers
-from testbed.fixtures import pbs, pbs_environment, pbs_of_process, slurm, slurm_environment, slurm_of_process
+from testbed.fixtures import pbs, pbs_of_process, slurm, slurm_environment, slurm_of_process
 
-__all__ = ["pbs", "pbs_environment", "pbs_of_process", "slurm", "slurm_environment", "slurm_of_process"]
+__all__ = ["pbs", "pbs_of_process", "slurm", "slurm_environment", "slurm_of_process"]
 
 HERE = Path(__file__).parent
 PATIENCE_S = 90.0

@@ -8,11 +8,12 @@ import uuid
 from pathlib import Path
 
 from endpoint_plugins.profiles import load_profile
-from endpoint_plugins.workers.opening import workers_of
+from endpoint_plugins.workers.options import options_of
+from endpoint_plugins.workers.pool import EngineWorkers
 
 
 async def main(profile: Path, directory: Path, function: str, payload: str) -> None:
-    workers = workers_of(load_profile(profile))(str(uuid.UUID(int=7)), {}, directory)
+    workers = EngineWorkers(options_of(load_profile(profile), uuid.UUID(int=7), directory))
     await workers.start()
     workers.call(f"worker_calls.{function}", payload.encode(), print)
     await asyncio.Event().wait()

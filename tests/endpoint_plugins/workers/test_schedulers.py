@@ -104,7 +104,31 @@ Job Id: 12.server
     ],
 )
 def test_pbs(text: str | tuple[int, str, str], sight: Sight) -> None:
-    assert opened("pbspro", {"qstat -x -f 12": text}).look(["12"]) == {"12": sight}
+    assert opened("torque", {"qstat -f 12": text}).look(["12"]) == {"12": sight}
+
+
+QSTAT_JSON = """\
+{"timestamp": 1, "Jobs": {"12.server": {"Job_Name": "dlhub-a-0", "job_state": "R", "exec_host": "node7/0",
+ "Resource_List": {"walltime": "01:00:00"}, "resources_used": {"walltime": "00:10:00"}, "comment": "runs"}}}
+"""
+
+
+def test_pbs_in_json() -> None:
+    pbspro = opened(
+        "pbspro",
+        {
+            "qstat -x -f -F json 12": QSTAT_JSON,
+            "qstat -x -f -F json 13": (153, '{"timestamp": 1}', "qstat: Unknown Job Id 13"),
+            "qstat -x -f -F json 14": (0, '{"Jobs": {"14": {"Variable_List": {"A": "\\x"}}}}', ""),
+            "qstat -x -f 14": "Job Id: 14\n    job_state = Q\n",
+            "qstat -x -f -F json 15": (255, "", "qstat: cannot connect to server"),
+        },
+    )
+    assert pbspro.look(["12", "13", "14", "15"]) == {
+        "12": Sight("running", "runs", "node7/0", 3000.0),
+        "13": Sight("ended", "the scheduler does not know the job any more"),
+        "14": Sight("pending"),
+    }
 
 
 def test_pbs_that_does_not_answer() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 from endpoint_plugins.workers.schedulers.base import Scheduler, Sight, seconds
 
@@ -14,25 +15,27 @@ PENDING = frozenset("QHWTUMS")
 RUNNING = frozenset("RB")
 #: An OpenPBS job that was killed by a signal has 256 and the signal's number.
 SIGNALLED = 256
+#: What qstat ends with where it does not know a job.
+UNKNOWN_JOB = 153
 
 
 class PBS(Scheduler):
-    """PBS by ``qstat -f`` and ``qdel``."""
+    """PBS by ``qstat`` and ``qdel``."""
 
     kind: ClassVar[str] = "pbs"
 
     def look(self, jobs: Sequence[str]) -> dict[str, Sight]:
         sights = {}
         for job in jobs:
-            # One by one: an id that the server has forgotten fails the whole command.
-            status, output, errors = self._run(["qstat", *self._history(), "-f", job])
-            found = next(iter(_parse(output).values()), None)
+            # One by one: an id that the server has forgotten fails the whole command, and OpenPBS has had
+            # versions that answer for the first of several only.
+            found, status, errors = self._one(job, *self._how())
+            if found is None and status == 0:
+                found, status, errors = self._one(job, *self._history())
             if found is not None:
                 sights[job] = _sight(found)
-            elif "unknown job" in errors.lower() or "does not exist" in errors.lower() or status == 153:
+            elif status == UNKNOWN_JOB or "unknown job" in errors.lower():
                 sights[job] = Sight("ended", "the scheduler does not know the job any more")
-            elif status == 0:
-                sights[job] = Sight("ended")
         return sights
 
     def cancel(self, jobs: Sequence[str]) -> None:
@@ -49,12 +52,26 @@ class PBS(Scheduler):
             if tag in found.get("Job_Name", "") and found.get("job_state", "Q")[:1] not in "CEFX"
         ]
 
+    def _one(self, job: str, *options: str) -> tuple[dict[str, str] | None, int, str]:
+        status, output, errors = self._run(["qstat", *options, job])
+        return next(iter(_parse(output).values()), None), status, errors
+
+    def _how(self) -> list[str]:
+        return [*self._history(), "-F", "json"] if self._is_pro else ["-f"]
+
     def _history(self) -> list[str]:
-        return ["-x"] if self.settings.get("kind") == "pbspro" else []
+        return ["-x", "-f"] if self._is_pro else ["-f"]
+
+    @property
+    def _is_pro(self) -> bool:
+        # Torque knows neither jobs that have ended, nor JSON.
+        return bool(self.settings.get("kind") == "pbspro")
 
 
 def _parse(text: str) -> dict[str, dict[str, str]]:
     """What ``qstat -f`` prints of each job; a long value goes on in lines that begin with a tab."""
+    if text.lstrip().startswith("{"):
+        return _parse_json(text)
     jobs: dict[str, dict[str, str]] = {}
     current: dict[str, str] = {}
     name = ""
@@ -67,6 +84,22 @@ def _parse(text: str) -> dict[str, dict[str, str]]:
         elif line.startswith("\t") and name:
             current[name] += line.strip()
     return jobs
+
+
+def _parse_json(text: str) -> dict[str, dict[str, str]]:
+    try:
+        listed = json.loads(text, strict=False).get("Jobs", {})
+    except ValueError:  # a variable of the job that the server does not escape
+        return {}
+    return {job: dict(_flat(attributes)) for job, attributes in listed.items()}
+
+
+def _flat(attributes: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in attributes.items():
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", str(found)) for inner, found in value.items())
+        else:
+            yield name, str(value)
 
 
 def _sight(found: Mapping[str, str]) -> Sight:
