@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import pwd
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from endpoint_plugins.profiles import StockFiles
@@ -36,6 +38,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     location = str(tmp_path / "kube.yaml")
     monkeypatch.setattr(kubernetes.config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", location)
     monkeypatch.setattr(parsl.addresses, "address_by_interface", lambda ifname: "10.0.0.1")
+    address = SimpleNamespace(family=socket.AF_INET, address="10.0.0.1")
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: {"hsn0": [address], "ib0": [address]})
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "sacct").write_text("#!/bin/sh\nexit 1\n")

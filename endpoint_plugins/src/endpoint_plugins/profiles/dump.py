@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import Any
 
@@ -49,12 +50,11 @@ def dump_profile(profile: SiteProfile, *, comments: bool = True) -> str:
             ordered[name] = content[name]
         elif name in profile.required:
             ordered[name] = None
-    parts = []
-    for name, value in ordered.items():
-        if comments:
-            parts.append(_comment(type(profile), name))
-        parts.append(yaml_of({name: value}))
-    return "".join(parts)
+    text = yaml_of(ordered)
+    if not comments:
+        return text
+    # Only keys of the outermost mapping begin a line.
+    return re.sub(r"^(\w+):", lambda match: _comment(type(profile), match[1]) + match[0], text, flags=re.M)
 
 
 def _comment(model: type[BaseModel], name: str) -> str:

@@ -87,7 +87,9 @@ def _named(value: Any) -> Any:
 class Choices(Section):
     """What may be chosen per servable, and the limits. What is not named here is as the profile has it."""
 
-    partitions: tuple[Annotated[PartitionLimit, BeforeValidator(_named)], ...] = Field(
+    partitions: tuple[
+        Annotated[PartitionLimit, BeforeValidator(_named, json_schema_input_type=PartitionLimit | Token)], ...
+    ] = Field(
         default=(),
         description="Partitions or queues beside the profile's own: a name each, or a name with limits.",
     )

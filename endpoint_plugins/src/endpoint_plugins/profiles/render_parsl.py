@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
+from endpoint_plugins.errors import ProfileError
 from endpoint_plugins.profiles.engine import STRATEGY, STRATEGY_PERIOD_S, executor_settings
 from endpoint_plugins.profiles.providers import make_provider
 from endpoint_plugins.profiles.stock_containers import container_settings
@@ -51,17 +55,14 @@ def render_parsl(profile: SiteProfile, run_dir: Path | str) -> Config:
 def _address(profile: SiteProfile) -> str | None:
     if profile.interface is None:
         return profile.address
-    from parsl.addresses import address_by_interface
-
-    from endpoint_plugins.errors import ProfileError
-
-    try:
-        return address_by_interface(profile.interface)
-    except OSError as error:
-        raise ProfileError(
-            f"The interface {profile.interface} of {profile.name} is not on this machine: {error}.",
-            remedy="Run on the machine of the profile, or set another interface; `ip address` lists them.",
-        ) from error
+    found = psutil.net_if_addrs()
+    for address in found.get(profile.interface, ()):
+        if address.family == socket.AF_INET:
+            return str(address.address)
+    raise ProfileError(
+        f"The interface {profile.interface} of {profile.name} is not on this machine, or has no address.",
+        remedy=f"Run on the machine of the profile, or set another interface: there are {', '.join(found)}.",
+    )
 
 
 def launch_command(profile: SiteProfile, run_dir: Path) -> str | None:
