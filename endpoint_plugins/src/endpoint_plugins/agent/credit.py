@@ -18,10 +18,13 @@ class Credit:
     def __init__(self) -> None:
         self.level = MIN_CREDIT
         self._bytes = 1024.0
+        self._most = 0
 
-    def note(self, size: int) -> None:
-        """Take in the size of a message."""
+    def note(self, size: int, held: int) -> bool:
+        """Take in the size of a message, and how many are held with it; whether the credit is used up."""
         self._bytes += 0.1 * (size - self._bytes)
+        self._most = max(self._most, held)
+        return held >= self.level
 
     def wanted(self, slots: int, call_s: float | None, tasks_per_call: float) -> int:
         """The level for so many calls at a time, which take so long and have so many tasks each."""
@@ -35,9 +38,10 @@ class Credit:
             level *= 2
         return min(level, MAX_CREDIT)
 
-    def adjust(self, held: int, wanted: int) -> bool:
-        """Move the level: up when it is used up, down when it is far off; whether it has moved."""
-        if (wanted > self.level and held >= self.level) or wanted * 4 <= self.level:
+    def adjust(self, wanted: int) -> bool:
+        """Move the level: up when it was used up, down when it is far off; whether it has moved."""
+        most, self._most = self._most, 0
+        if (wanted > self.level and most >= self.level) or wanted * 4 <= self.level:
             self.level = wanted
             return True
         return False

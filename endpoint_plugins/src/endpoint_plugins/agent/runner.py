@@ -59,7 +59,10 @@ class Runner:
         self._state_at = -STATE_S
         self._is_held = True
         self._is_over = False
+        self._wanted = 0
+        #: Calls under way, and calls made so far.
         self.calls = 0
+        self.made = 0
         self.running = 0
         self.load_s: dict[str, float] = {}
         #: Seconds that a call takes, and how many tasks share one, both learned; None as long as unknown.
@@ -127,7 +130,13 @@ class Runner:
             begun = [each for each in tasks if not self._is_too_late(each)]
             if begun:
                 self._call(begun)
-        self._workers.want(len(self._lanes))
+        self.want(len(self._lanes))
+
+    def want(self, waiting: int) -> None:
+        """Tell the workers how many tasks wait for them."""
+        if waiting != self._wanted:
+            self._wanted = waiting
+            self._workers.want(waiting)
 
     def _is_too_late(self, held: Held) -> bool:
         if not is_past(held.headers.deadline):
@@ -139,6 +148,7 @@ class Runner:
         for each in tasks:
             each.stage = "running"
         self.calls += 1
+        self.made += 1
         self.running += len(tasks)
         began = time.monotonic()
 

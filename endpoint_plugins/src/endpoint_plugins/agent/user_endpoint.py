@@ -157,6 +157,8 @@ class UserEndpoint:
             "held": len(self._book),
             "spooled": self._outbox.spooled,
             "sent": self._outbox.sent,
+            "calls": self._runner.made,
+            "credit": self._credit.level,
             "blocks": [
                 {"job": each.job, "status": each.status, "reason": each.reason} for each in state.blocks
             ],
@@ -237,7 +239,7 @@ class UserEndpoint:
         if session is None or not session.is_open:
             return
         wanted = self._credit.wanted(self._runner.slots, self._runner.call_s, self._runner.tasks_per_call)
-        if self._credit.adjust(len(self._book), wanted):
+        if self._credit.adjust(wanted):
             await session.consume(self._queues.tasks, self._credit.level, self._take)
         if now - self._looked_at >= LOOK_S:
             self._looked_at = now
@@ -246,7 +248,7 @@ class UserEndpoint:
                 await self._outbox.flush(session)
             if len(self._book):
                 self._in_queue = await session.waiting(self._queues.tasks)
-                self._workers.want(self._runner.waiting + self._in_queue)
+                self._runner.want(self._runner.waiting + self._in_queue)
             else:
                 self._in_queue = 0
         is_news = self._runner.state.workers != self._reported_workers
@@ -329,9 +331,10 @@ class UserEndpoint:
         if self._book.is_over(task_id) or self._outbox.has(task_id):
             delivery.session.ack(delivery.tag)
             return
-        self._credit.note(len(delivery.body))
         held = self._book.add(task.headers, delivery.body, task.batch)
         held.session, held.tag = delivery.session, delivery.tag
+        if self._credit.note(len(delivery.body), len(self._book)):
+            self._wake.set()
         if refusal is not None:
             self._runner.fail(held, refusal.code, str(refusal))
         elif self._book.is_cancelled(held.id):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 from endpoint_plugins.agent.messages import TaskHeaders, read_headers, read_task_buffer, read_task_id
 from endpoint_plugins.agent.servables import FUNCTION_ID, ServableBatch, is_servable_task, read_batch
 from endpoint_plugins.errors import RefusedTaskError
-from endpoint_plugins.policy import CompiledPolicy, PolicyFile
+from endpoint_plugins.policy import PolicyFile
+
+#: Seconds between two looks whether the rules have changed.
+LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,10 @@ class Vetting:
     """
 
     def __init__(self, policy: PolicyFile, endpoint_id: str) -> None:
-        self._policy = policy
+        self._file = policy
         self._endpoint_id = endpoint_id
+        self._policy = policy.current()
+        self._looked_at = time.monotonic()
 
     def read(self, headers: Mapping[str, Any] | None, body: bytes) -> Arrived:
         """Read a message.
@@ -71,12 +77,14 @@ class Vetting:
             batch = read_batch(buffer) if is_servable_task(read.function_id, buffer) else None
         except ValueError as error:
             raise RefusalError(read, "INVALID_TASK", f"The task cannot be read: {error}.") from error
-        self._require_allowed(read, batch, self._policy.current())
+        self._require_allowed(read, batch)
         return Arrived(read, batch)
 
-    def _require_allowed(
-        self, headers: TaskHeaders, batch: ServableBatch | None, policy: CompiledPolicy
-    ) -> None:
+    def _require_allowed(self, headers: TaskHeaders, batch: ServableBatch | None) -> None:
+        now = time.monotonic()
+        if now - self._looked_at >= LOOK_S:
+            self._policy, self._looked_at = self._file.current(), now
+        policy = self._policy
         if batch is not None:
             try:
                 policy.require(batch.digest)

@@ -39,8 +39,6 @@ PURPOSE = "fabric"
 PREFETCH = 4
 #: Seconds between two looks whether a user endpoint runs, for the case that no event comes.
 LOOK_S = 5.0
-#: Answers up to this size, in bytes, are read on the event loop.
-SMALL_BYTES = 64 * 1024
 
 
 class BrokerFabric:
@@ -201,7 +199,7 @@ class BrokerFabric:
                 )
             assert waiting.sent is not None, "what is answered was sent"
             answer = wire.unpack_result(message.data)
-            if len(answer) <= SMALL_BYTES:
+            if len(answer) <= wire.SMALL_BYTES:
                 return self.wire.unpack(answer, waiting.sent)
             return await asyncio.to_thread(self.wire.unpack, answer, waiting.sent)
         except FabricError as error:

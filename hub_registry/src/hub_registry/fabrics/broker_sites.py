@@ -82,9 +82,11 @@ class BrokerEndpoint:
 
     async def _send(self, waiting: Waiting, payload: bytes) -> None:
         try:
-            request, waiting.sent = await asyncio.to_thread(
-                self._fabric.wire.pack, payload, self.environment.digest, waiting.id
-            )
+            wire_of, digest = self._fabric.wire, self.environment.digest
+            packed = wire_of.pack_at_once(payload, digest, waiting.id)
+            if packed is None:
+                packed = await asyncio.to_thread(wire_of.pack, payload, digest, waiting.id)
+            request, waiting.sent = packed
             body = pack_task(waiting.id, wire.FUNCTION_CODE + wire.pack_arguments(request))
             headers = task_headers(wire.FUNCTION_ID, waiting.id, None, wire.RESULT_SERIALIZERS)
             while self.batches.find(waiting.id) is waiting:
