@@ -67,6 +67,12 @@ def _debian_images() -> str | None:
     return unusable()
 
 
+def _kubernetes() -> str | None:
+    from testbed.kubernetes import unusable
+
+    return unusable()
+
+
 def _podman() -> str | None:
     from testbed.containers import podman_unusable
 
@@ -112,6 +118,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "kubectl": _kubectl,
     "charliecloud": _charliecloud,
     "debian-images": _debian_images,
+    "kubernetes": _kubernetes,
     "package-index": _package_index,
     "pbs": _pbs,
     "podman": _podman,

@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
-from testbed.fixtures import containers, pbs, pbs_of_process, slurm, slurm_of_process
+from testbed.fixtures import (
+    containers,
+    kubernetes,
+    kubernetes_of_process,
+    pbs,
+    pbs_of_process,
+    slurm,
+    slurm_of_process,
+)
 
-__all__ = ["containers", "pbs", "pbs_of_process", "slurm", "slurm_of_process"]
+__all__ = [
+    "containers",
+    "kubernetes",
+    "kubernetes_of_process",
+    "pbs",
+    "pbs_of_process",
+    "slurm",
+    "slurm_of_process",
+]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from testbed.containers import Containers
+from testbed.kubernetes import KubernetesCluster
 from testbed.pbs import PbsCluster
 from testbed.slurm import SlurmCluster
 
@@ -61,6 +62,23 @@ def containers() -> Iterator[Containers]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture(scope="session")
+def kubernetes_of_process() -> Iterator[KubernetesCluster]:
+    """One Kubernetes for all tests of this process, which `kubernetes` lends to one after the other."""
+    cluster = KubernetesCluster()
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture
+def kubernetes(kubernetes_of_process: KubernetesCluster) -> Iterator[KubernetesCluster]:
+    """A Kubernetes of one node and no pods; for tests marked service("kubernetes")."""
+    yield kubernetes_of_process.start()
+    kubernetes_of_process.reset()
 
 
 @pytest.fixture
