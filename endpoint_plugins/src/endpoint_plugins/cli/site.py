@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from endpoint_plugins.cli import site_check, site_init
+from endpoint_plugins.cli import site_check, site_init, site_policy
 
 __all__ = ["register"]
 
@@ -13,3 +13,4 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("init")(site_init.init)
     app.command("check")(site_check.check)
+    app.add_typer(site_policy.app)

@@ -2,7 +2,7 @@
 
 The file ``policy.compiled.json`` in the directory of the endpoint::
 
-    {"v": 1, "default": "deny", "functions": ["<uuid>"] or null, "source_sha256": "…",
+    {"v": 1, "default": "deny", "functions": ["<uuid>"] or null, "source_sha256": "…", "config": null,
      "servables": {"<digest>": {"name": "ada/cancer", "version": "1.2",
                                 "grants": [{"users": ["ann"], "max_workers": 4, "walltime_s": 3600,
                                             "images": ["…"], "partitions": ["gpu"]}]}}}
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -63,6 +63,8 @@ class CompiledPolicy(BaseModel):
         By digest.
     source_sha256
         Of the ``policy.yaml`` that it was made from.
+    config
+        The choice with which the hub is to start its workers here, for whoever sets that.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,6 +74,7 @@ class CompiledPolicy(BaseModel):
     functions: frozenset[str] | None = None
     servables: dict[str, ServableGrants] = Field(default_factory=dict)
     source_sha256: str = ""
+    config: dict[str, Any] | None = None
 
     @classmethod
     def load(cls, path: Path) -> CompiledPolicy:
