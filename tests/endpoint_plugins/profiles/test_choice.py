@@ -16,6 +16,7 @@ partition: regular
 account: m1
 walltime_s: 7200
 nodes_per_block: 2
+launcher: srun
 workers_per_node: 4
 container: {runtime: podman, image: "reg.example.org/own:1"}
 choices:

@@ -113,21 +113,30 @@ def test_pbspro() -> None:
 
 
 def test_torque_asks_for_the_memory_of_the_whole_job() -> None:
-    made: Any = make_provider(profile("torque", nodes_per_block=3, memory_per_node_gib=10))
+    made: Any = make_provider(profile("torque", launcher="mpirun", nodes_per_block=3, memory_per_node_gib=10))
     assert made.scheduler_options == "#PBS -l mem=30gb"
 
 
 def test_lsf_by_nodes_or_by_cores() -> None:
-    by_nodes: Any = make_provider(profile("lsf", nodes_per_block=2))
+    by_nodes: Any = make_provider(profile("lsf", launcher="jsrun", nodes_per_block=2))
     assert "#BSUB -nnodes 2" in by_nodes.scheduler_options
-    by_cores: Any = make_provider(profile("lsf", nodes_per_block=2, request_by_nodes=False, cores_per_node=8))
+    by_cores: Any = make_provider(
+        profile("lsf", launcher="jsrun", nodes_per_block=2, request_by_nodes=False, cores_per_node=8)
+    )
     assert "#BSUB -n 16" in by_cores.scheduler_options
     assert by_cores.nodes_per_block == 2
 
 
 def test_gridengine() -> None:
     made: Any = make_provider(
-        profile("gridengine", nodes_per_block=2, cores_per_node=8, parallel_environment="mpi", account="p1")
+        profile(
+            "gridengine",
+            launcher="mpirun",
+            nodes_per_block=2,
+            cores_per_node=8,
+            parallel_environment="mpi",
+            account="p1",
+        )
     )
     assert made.scheduler_options == "#$ -P p1\n#$ -pe mpi 16"
 

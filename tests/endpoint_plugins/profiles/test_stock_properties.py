@@ -43,6 +43,7 @@ def profiles(draw: st.DrawFn) -> SiteProfile:
     }
     choices: dict[str, Any] = {"max_workers_per_node": draw(st.integers(content["workers_per_node"], 128))}
     if scheduler != "kubernetes":
+        content["launcher"] = draw(st.sampled_from(["srun", "mpiexec"]))
         content["nodes_per_block"] = draw(st.integers(1, 8))
         choices["max_nodes_per_block"] = draw(st.integers(content["nodes_per_block"], 16))
     if scheduler not in ("kubernetes", "local"):

@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from endpoint_plugins.profiles.base import SiteProfile
 
 
+#: Launchers that leave all nodes of a block but the first without workers.
+_ONE_NODE = ("single_node", "simple")
+_BATCH = ("slurm", "pbspro", "torque", "lsf", "gridengine")
+
+
 def contradictions(profile: SiteProfile) -> list[str]:
     """Sentences about what does not fit together; none where all is well."""
     return [*_of_network(profile), *_of_size(profile), *_of_scheduler(profile), *_of_choices(profile)]
@@ -27,6 +32,12 @@ def _of_network(profile: SiteProfile) -> Iterator[str]:
 def _of_size(profile: SiteProfile) -> Iterator[str]:
     if profile.min_blocks > profile.max_blocks:
         yield f"min_blocks ({profile.min_blocks}) is more than max_blocks ({profile.max_blocks})"
+    most_nodes = max(profile.nodes_per_block, profile.choices.max_nodes_per_block or 1)
+    if most_nodes > 1 and profile.launcher in _ONE_NODE and not profile.mpi and profile.scheduler in _BATCH:
+        yield (
+            f"blocks may have {most_nodes} nodes, and the launcher {profile.launcher} starts workers on the "
+            "first only: name srun, mpiexec, or what the machine has"
+        )
     if profile.accelerator_names and profile.accelerators_per_node not in (0, len(profile.accelerator_names)):
         yield (
             f"accelerators_per_node is {profile.accelerators_per_node}, and accelerator_names has "
@@ -50,6 +61,8 @@ def _of_scheduler(profile: SiteProfile) -> Iterator[str]:
             yield f"container.runtime is {runtime!r}; on Kubernetes a pod is the container: write kubernetes"
         if profile.nodes_per_block != 1:
             yield "nodes_per_block has to be 1 on Kubernetes, where a block is a pod: raise max_blocks"
+        if (profile.choices.max_nodes_per_block or 1) != 1:
+            yield "choices.max_nodes_per_block has no meaning on Kubernetes: a block is a pod; remove it"
         if profile.walltime_s is not None:
             yield "walltime_s has no effect on Kubernetes, where pods have none: remove it"
         if profile.mpi:
