@@ -17,10 +17,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from dlhub_sdk.errors import InvalidRequestError
 from dlhub_sdk.progress import progress_bar
@@ -103,6 +103,32 @@ class Reference(dict[str, Any]):
                 size += len(chunk)
                 show(size)
         return cls(url or str(file.absolute()), sha256=digest.hexdigest(), size=size, name=file.name)
+
+    @classmethod
+    def of_key(
+        cls, store: str, key: Sequence[Any], *, sha256: str | None = None, name: str | None = None
+    ) -> Reference:
+        """Return the reference to an object of a ProxyStore: bytes, text or a numpy array.
+
+        Parameters
+        ----------
+        store
+            What the sites call the store.
+        key
+            What ``Store.put`` returned.
+        sha256, name
+            As above; the hash is that of the file which the object becomes, a ``.npy`` file of an array.
+        """
+        parts = "/".join(quote(str(part), safe="") for part in key)
+        return cls(f"proxystore://{store}/{parts}", sha256=sha256, name=name)
+
+    @classmethod
+    def of_proxy(cls, proxy: Any, *, name: str | None = None) -> Reference:
+        """Return the reference to the object behind a proxy of ProxyStore, without resolving it."""
+        from importlib import import_module  # whoever has a proxy has the library
+
+        factory = import_module("proxystore.proxy").get_factory(proxy)
+        return cls.of_key(str(factory.store_config.name), factory.key, name=name)
 
     @property
     def url(self) -> str:
