@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from endpoint_plugins.errors import UnknownNameError
-from endpoint_plugins.profiles import bundled_profiles, find_profile, load_profile
+from endpoint_plugins.profiles import bundled_profiles, find_profile, known_profiles, load_profile
 
 PATHS = bundled_profiles()
 MACHINES = {"perlmutter-cpu", "perlmutter-gpu", "polaris", "aurora", "frontier", "expanse"}
@@ -50,6 +50,15 @@ def test_find_by_name_by_path_and_by_the_endpoints_directory(tmp_path: Path) -> 
     file = tmp_path / "profile.yaml"
     file.write_text("{name: a, scheduler: local}")
     assert find_profile(str(file)) == find_profile(str(tmp_path)) == file
+
+
+def test_a_site_may_have_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ours", "laptop"):
+        (tmp_path / f"{name}.yaml").write_text(f"{{name: {name}, scheduler: local}}")
+    monkeypatch.setenv("DLHUB_SITES_DIR", str(tmp_path))
+    assert set(known_profiles()) == {*PATHS, "ours"}
+    assert find_profile("ours") == tmp_path / "ours.yaml"
+    assert find_profile("laptop") == tmp_path / "laptop.yaml"
 
 
 def test_what_is_not_found() -> None:

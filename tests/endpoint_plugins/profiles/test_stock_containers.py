@@ -108,6 +108,7 @@ def test_bubblewrap_is_a_command_of_its_own() -> None:
             "runs by name only docker, podman",
         ),
         ({"runtime": "apptainer"}, "it has no image"),
+        ({"runtime": "apptainer", "image": "dlhub:0123"}, "images that dlhub-endpoint built"),
     ],
 )
 def test_what_a_stock_endpoint_cannot_do(container: dict[str, Any], message: str) -> None:

@@ -73,10 +73,13 @@ def register(app: typer.Typer) -> None:
 
 @profiles.command("list")
 def list_profiles(json: Json = False) -> None:
-    """Name the profiles that come with this, each with the machine and what it asks for."""
-    from endpoint_plugins.profiles import bundled_profiles, load_profile
+    """Name the profiles that come with this, each with the machine and what it asks for.
 
-    found = [load_profile(path, complete=False) for path in bundled_profiles().values()]
+    Those in the directory that DLHUB_SITES_DIR names are among them.
+    """
+    from endpoint_plugins.profiles import known_profiles, load_profile
+
+    found = [load_profile(path, complete=False) for path in known_profiles().values()]
     rows = [
         {
             "name": profile.name,

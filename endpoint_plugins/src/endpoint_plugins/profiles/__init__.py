@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from endpoint_plugins.profiles.base import SiteProfile
-from endpoint_plugins.profiles.bundled import bundled_profiles, find_profile
+from endpoint_plugins.profiles.bundled import bundled_profiles, find_profile, known_profiles
 from endpoint_plugins.profiles.choice import Choice
 from endpoint_plugins.profiles.dump import dump_profile
 from endpoint_plugins.profiles.engine import engine_document
@@ -30,6 +30,7 @@ __all__ = [
     "dump_profile",
     "engine_document",
     "find_profile",
+    "known_profiles",
     "load_profile",
     "make_provider",
     "parse_profile",

@@ -10,6 +10,8 @@ from endpoint_plugins.errors import ProfileError
 if TYPE_CHECKING:
     from endpoint_plugins.profiles.base import SiteProfile
 
+#: How images are named that `dlhub-endpoint images build` has made.
+OWN_IMAGES = "dlhub:"
 #: What the engine takes for `container_type`, which is also the program that it runs.
 _DOCKER_LIKE = ("docker", "podman", "podman-hpc")
 _APPTAINER_LIKE = ("apptainer", "singularity")
@@ -53,6 +55,12 @@ def container_settings(profile: SiteProfile) -> dict[str, Any]:
 
 def _with_image(profile: SiteProfile) -> dict[str, Any]:
     container = profile.container
+    if any(image.startswith(OWN_IMAGES) for image in (*profile.choices.images, str(container.image))):
+        raise _cannot(
+            profile,
+            f"it has images that dlhub-endpoint built, named {OWN_IMAGES}…, which only that finds",
+            "name images of a registry, or files",
+        )
     kinds = _APPTAINER_LIKE if container.runtime == "apptainer" else _DOCKER_LIKE
     if container.program not in kinds:
         raise _cannot(
