@@ -25,7 +25,7 @@ TAGS = [
 ]
 
 #: What a request needs, where it needs a token.
-SECURITY = [{"token": []}]
+SECURITY: list[dict[str, list[str]]] = [{"token": []}]
 
 _DESCRIPTION = (
     "A hub for scientific models: describe, publish, find and run them. Every error is a problem document "
