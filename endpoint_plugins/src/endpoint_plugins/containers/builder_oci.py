@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -49,7 +50,9 @@ class _OciBuilder:
 
     def build(self, context: Path, recipe: Recipe, name: str, log: Log) -> None:
         """See `Builder.build`."""
-        command = [self._program, "build", "--network", "none", "--no-cache", *self._build_options(recipe)]
+        # Nothing is fetched. With chroot isolation, where that is set, there is no other network to be had.
+        network = "host" if os.environ.get("BUILDAH_ISOLATION") == "chroot" else "none"
+        command = [self._program, "build", "--network", network, "--no-cache", *self._build_options(recipe)]
         command += ["--tag", name, "--file", str(context / CONTAINERFILE), str(context)]
         run_tool(command, log=log, variables={"DOCKER_BUILDKIT": "0"})
 
@@ -150,11 +153,6 @@ class BuildahBuilder(_OciBuilder):
 
     name = "buildah"
 
-    def build(self, context: Path, recipe: Recipe, name: str, log: Log) -> None:
-        """See `Builder.build`."""
-        command = [self._program, "build", "--no-cache", *self._build_options(recipe)]
-        run_tool([*command, "--tag", name, "--file", str(context / CONTAINERFILE), str(context)], log=log)
-
     def run(self, name: str, command: Sequence[str], log: Log) -> Ended:
         """See `Builder.run`."""
         container = self._run("from", "--pull-never", name).strip()
@@ -186,7 +184,10 @@ class BuildahBuilder(_OciBuilder):
             return None
         found: dict[str, Any] = json.loads(ended.output)
         config = (found.get("Docker") or {}).get("config") or {}
-        return {"Id": found["FromImageID"], "Config": config, "Size": (found.get("Docker") or {}).get("size")}
+        listed = try_tool([self._program, "images", "--format", "{{.ID}} {{.Size}}", "--no-trunc"])
+        sizes = dict(line.split(" ", 1) for line in listed.output.splitlines() if " " in line)
+        size = _bytes(sizes.get(_identity({"Id": found["FromImageID"]}), ""))
+        return {"Id": found["FromImageID"], "Config": config, "Size": size}
 
 
 def _identity(found: dict[str, Any]) -> str:
@@ -194,7 +195,12 @@ def _identity(found: dict[str, Any]) -> str:
     return identity if identity.startswith("sha256:") else f"sha256:{identity}"
 
 
-def _is_root() -> bool:
-    import os
+def _bytes(text: str) -> int:
+    """What buildah writes as ``485 MB``."""
+    number, _, unit = text.partition(" ")
+    factors = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+    return int(float(number) * factors.get(unit.upper(), 0)) if unit else 0
 
+
+def _is_root() -> bool:
     return os.geteuid() == 0

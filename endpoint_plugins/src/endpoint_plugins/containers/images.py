@@ -24,6 +24,7 @@ from endpoint_plugins.containers.recipe import (
 from endpoint_plugins.containers.sbom import SBOM_NAME
 from endpoint_plugins.containers.servable import Servable
 from endpoint_plugins.containers.store import ImageRecord, ImageStore
+from endpoint_plugins.containers.transfer import Parcel, fetch
 from endpoint_plugins.errors import ContainerError
 
 __all__ = ["Images", "image_name"]
@@ -57,6 +58,11 @@ class Images:
     def __init__(self, store: ImageStore, builder: Builder) -> None:
         self._store = store
         self._builder = builder
+
+    @property
+    def builder_name(self) -> str:
+        """Of the tool."""
+        return self._builder.name
 
     def build(
         self,
@@ -103,8 +109,8 @@ class Images:
 
     def find(self, key: str) -> ImageRecord | None:
         """An image that was built, passed its test, and is there."""
-        record = self._store.find(key)
-        if record is None or record.builder != self._builder.name:
+        record = self._store.find(key, self._builder.name)
+        if record is None:
             return None
         built = self._builder.find(record.name)
         return record if built is not None and built.identity == record.identity else None
@@ -123,7 +129,7 @@ class Images:
             try:
                 verdict, detail = self._try_out(record.name, record.servable, allow_pickle, progress)
             except ContainerError:
-                self._store.forget(record.key)
+                self._store.forget(record)
                 raise
             tested = replace(record, verdict=verdict, detail=detail, tested_at=time.time())
             self._store.save(tested)
@@ -181,12 +187,66 @@ class Images:
             finally:
                 self._builder.remove(name)
 
+    def take_parcel(
+        self,
+        source: str,
+        parcel: Parcel,
+        work: Path,
+        *,
+        allow_pickle: bool = False,
+        progress: Progress = _silent,
+    ) -> ImageRecord:
+        """Take an image from a file or link; what has come of it before is gone on with.
+
+        Raises
+        ------
+        ContainerError
+            It cannot be had, is damaged, or its test fails here.
+        """
+        archive = work / f"{parcel.sha256}.tar"
+
+        def load(name: str) -> None:
+            fetch(source, parcel, archive, moved=lambda came, size: progress(f"{came} of {size} bytes"))
+            self._builder.load(archive, name)
+
+        try:
+            return self.take(parcel.key, load, allow_pickle=allow_pickle, progress=progress)
+        finally:
+            archive.unlink(missing_ok=True)
+
+    def push(self, record: ImageRecord, reference: str) -> None:
+        """Send an image to a registry.
+
+        Raises
+        ------
+        ContainerError
+            The registry refuses it.
+        """
+        self._builder.push(record.name, reference)
+
+    def pull(
+        self, reference: str, key: str, *, allow_pickle: bool = False, progress: Progress = _silent
+    ) -> ImageRecord:
+        """Take an image from a registry; see `take`."""
+        return self.take(
+            key,
+            lambda name: self._builder.pull(reference, name),
+            allow_pickle=allow_pickle,
+            progress=progress,
+        )
+
+    def export_for_nodes(self, record: ImageRecord) -> Path:
+        """Write an image where nodes find it; see `endpoint_plugins.containers.nodes`."""
+        archive = self._store.archive(record.key)
+        return archive if archive.exists() else self.export(record, archive)
+
     def remove(self, record: ImageRecord) -> bool:
         """Remove an image that nobody uses; returns whether it did. Idempotent."""
         with self._store.if_unused(record.key) as unused:
             if unused:
-                self._store.forget(record.key)  # first: what has no record is no image
+                self._store.forget(record)  # first: what has no record is no image
                 self._builder.remove(record.name)
+                self._store.archive(record.key).unlink(missing_ok=True)
             return unused
 
     def prune(self, *, max_age_s: float, max_bytes: int, dry_run: bool = False) -> list[ImageRecord]:
@@ -197,7 +257,7 @@ class Images:
         list of ImageRecord
             Those that were removed; with `dry_run`, that would be.
         """
-        mine = [record for record in self._store.list() if record.builder == self._builder.name]
+        mine = self._store.list(self._builder.name)
         total, now, removed = sum(record.size_bytes for record in mine), time.time(), []
         for record in sorted(mine, key=lambda each: each.used_at):
             if now - record.used_at <= max_age_s and total <= max_bytes:

@@ -72,6 +72,8 @@ class Launch:
         More words for the runtime.
     archive
         File from which a runtime that does not know the image can load it.
+    lock
+        File whose lock is shared while the container runs, so that its image is not pruned.
     """
 
     program: str
@@ -87,6 +89,7 @@ class Launch:
     accelerators: str | None = None
     options: tuple[str, ...] = ()
     archive: Path | None = None
+    lock: Path | None = None
 
 
 def launch_of(
@@ -97,6 +100,7 @@ def launch_of(
     user_endpoint_id: str = "",
     variables: Mapping[str, str] | None = None,
     archive: Path | None = None,
+    lock: Path | None = None,
 ) -> Launch:
     """What a site's profile asks of its runtime.
 
@@ -141,6 +145,7 @@ def launch_of(
         accelerators=profile.accelerator_kind if profile.accelerators_per_node else None,
         options=container.options,
         archive=archive,
+        lock=lock,
     )
 
 

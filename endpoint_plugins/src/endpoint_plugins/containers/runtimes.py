@@ -23,6 +23,7 @@ from pathlib import Path
 
 from endpoint_plugins.containers import runtime_apptainer, runtime_directory, runtime_oci
 from endpoint_plugins.containers.launch import LABEL_USER_ENDPOINT, Launch, isolation_of, launch_of
+from endpoint_plugins.containers.nodes import OWN_PREFIX, find_image
 from endpoint_plugins.containers.scripts import write_script
 from endpoint_plugins.errors import ContainerError
 from endpoint_plugins.profiles import SiteProfile
@@ -61,7 +62,8 @@ def wrap(
     profile
         With the choices of a servable applied.
     image
-        A name in a registry or of the runtime, or a path; None takes the profile's.
+        A name in a registry or of the runtime, a path, or ``dlhub:`` and the beginning of a servable's digest
+        or of an image's key, for one that was built here; None takes the profile's.
     command
         What runs inside. Start it with `PYTHON_INSIDE` where it is Python.
     run_dir
@@ -89,6 +91,10 @@ def wrap(
             else [*command]
         )
     image = image or profile.container.image
+    lock = None
+    if image and image.startswith(OWN_PREFIX):
+        found = find_image(profile, image.removeprefix(OWN_PREFIX))
+        image, lock, archive = found.reference, found.lock, archive or found.archive
     if not image and runtime != "bubblewrap":
         raise ContainerError(
             f"The profile {profile.name} runs workers in {runtime}, and there is no image.",
@@ -106,6 +112,7 @@ def wrap(
         user_endpoint_id=user_endpoint_id,
         variables=variables,
         archive=archive,
+        lock=lock,
     )
     return ["/bin/sh", str(write_script(launch, _SCRIPTS[runtime](launch))), *command]
 

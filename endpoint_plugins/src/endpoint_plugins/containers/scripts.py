@@ -30,6 +30,10 @@ def head(launch: Launch) -> list[str]:
     lines = ["#!/bin/sh", "# Runs its arguments in a container.", "set -eu", "umask 077"]
     for name, value in sorted(launch.variables.items()):
         lines.append(f"export {name}={shlex.quote(value)}")
+    if launch.lock is not None:
+        lock = shlex.quote(str(launch.lock))
+        # The descriptor is inherited by what runs, and the lock is held as long as that does.
+        lines.append(f"if [ -f {lock} ]; then touch {lock}; exec 8<{lock}; flock --shared 8; fi")
     if launch.cache_dir:
         lines.append(f"export DLHUB_CACHE={shell_word(launch.cache_dir)}")
     for place in launch.places:

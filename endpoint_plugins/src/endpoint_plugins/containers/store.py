@@ -2,8 +2,9 @@
 
 ::
 
-    <cache>/images/<key>/record.json     what it is, and how its test went
+    <cache>/images/<key>/<builder>.json  what it is to a tool, and how its test went
     <cache>/images/<key>/sbom.cdx.json   its bill of materials
+    <cache>/images/<key>/image.tar       from which nodes load it, if they need that
     <cache>/images/<key>/lock            held by who builds, shared by who runs
     <cache>/images/roots/  sif/          of tools that have no storage of their own
     <cache>/images/work/<key>/           while it is built
@@ -27,9 +28,14 @@ from endpoint_plugins.errors import ContainerError
 from endpoint_plugins.places import write_whole
 from home_run.remote.cache import remove_tree
 
-__all__ = ["ImageRecord", "ImageStore"]
+__all__ = ["ImageRecord", "ImageStore", "images_directory"]
 
 _KEY = re.compile(r"[0-9a-f]{64}")
+
+
+def images_directory(cache_dir: str) -> Path:
+    """Where a site with this cache has its images; variables of the environment may stand in it."""
+    return Path(os.path.expandvars(cache_dir)).expanduser().absolute() / "images"
 
 
 @dataclass(frozen=True)
@@ -116,17 +122,17 @@ class ImageStore:
             )
         return self.root / key
 
-    def find(self, key: str) -> ImageRecord | None:
-        """What is known of an image; None if it has not been built here, or did not pass."""
+    def find(self, key: str, builder: str) -> ImageRecord | None:
+        """What is known of a tool's image; None if it has not been built here, or did not pass."""
         try:
-            content = json.loads((self.directory(key) / "record.json").read_text(encoding="utf-8"))
+            content = json.loads(self._path(key, builder).read_text(encoding="utf-8"))
             record = ImageRecord(**content)
             used = (self.directory(key) / "lock").stat().st_mtime
         except (OSError, ValueError, TypeError):
             return None
         return replace(record, used_at=used)
 
-    def get(self, beginning: str) -> ImageRecord:
+    def get(self, beginning: str, builder: str | None = None) -> ImageRecord:
         """The image whose key, name of the servable, or servable's digest begins so; the latest of them.
 
         Raises
@@ -134,7 +140,7 @@ class ImageStore:
         ContainerError
             There is none.
         """
-        for record in self.list():
+        for record in self.list(builder):
             if beginning and (
                 record.key.startswith(beginning)
                 or record.servable.startswith(beginning)
@@ -146,9 +152,13 @@ class ImageStore:
             remedy="`dlhub-endpoint images list` shows those that there are.",
         )
 
-    def list(self) -> list[ImageRecord]:
-        """All of them, the latest first."""
-        found = [self.find(path.name) for path in self.root.iterdir() if _KEY.fullmatch(path.name)]
+    def list(self, builder: str | None = None) -> list[ImageRecord]:
+        """All of them, or one tool's; the latest first."""
+        found = [
+            self.find(path.parent.name, path.stem)
+            for path in self.root.glob(f"*/{builder or '*'}.json")
+            if _KEY.fullmatch(path.parent.name)
+        ]
         return sorted((each for each in found if each is not None), key=lambda each: -each.built_at)
 
     def save(self, record: ImageRecord) -> None:
@@ -156,17 +166,21 @@ class ImageStore:
         content = asdict(record)
         del content["used_at"]
         text = json.dumps(content, sort_keys=True, indent=1) + "\n"
-        write_whole(self.directory(record.key) / "record.json", text)
+        write_whole(self._path(record.key, record.builder), text)
         self.touch(record.key)
 
-    def forget(self, key: str) -> None:
-        """Remove the record. Idempotent."""
-        (self.directory(key) / "record.json").unlink(missing_ok=True)
+    def archive(self, key: str) -> Path:
+        """Where nodes find an image that is to be loaded there; it may not be there."""
+        return self.directory(key) / "image.tar"
+
+    def forget(self, record: ImageRecord) -> None:
+        """Remove a record. Idempotent."""
+        self._path(record.key, record.builder).unlink(missing_ok=True)
 
     def touch(self, key: str) -> None:
         """Note that an image is used now."""
         with suppress(OSError):
-            os.utime(self._lock(key))
+            os.utime(self.lock(key))
 
     @contextmanager
     def building(self, key: str) -> Iterator[Path]:
@@ -192,12 +206,16 @@ class ImageStore:
     @contextmanager
     def _held(self, key: str, operation: int) -> Iterator[None]:
         self.directory(key).mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(self._lock(key), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.lock(key), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, operation)
             yield
         finally:
             os.close(descriptor)
 
-    def _lock(self, key: str) -> Path:
+    def _path(self, key: str, builder: str) -> Path:
+        return self.directory(key) / f"{builder}.json"
+
+    def lock(self, key: str) -> Path:
+        """File whose lock is held by who builds or removes an image, and shared by who runs it."""
         return self.directory(key) / "lock"
