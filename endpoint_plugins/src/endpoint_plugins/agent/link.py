@@ -260,6 +260,7 @@ class Link:
         self._use = use
         self._on_refused = on_refused
         self._hurry = asyncio.Event()
+        self._in_use = asyncio.Event()
         self.session: Session | None = None
 
     async def run(self) -> None:
@@ -278,6 +279,12 @@ class Link:
                     )
         finally:
             await self._end()
+
+    async def connected(self, timeout_s: float) -> Session | None:
+        """The session that is in use, or that comes to be within so many seconds."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._in_use.wait(), timeout_s)
+        return self.session
 
     def hurry(self) -> None:
         """Try now: something has changed."""
@@ -305,12 +312,14 @@ class Link:
         try:
             await self._use(session)
             worked = True
+            self._in_use.set()
             log.info("connected", connection=self._name)
             await session.ended.wait()
             log.warning("connection_lost", connection=self._name, reason=session.reason or "unknown")
         except LinkLostError as error:
             log.warning("connection_lost", connection=self._name, reason=str(error))
         finally:
+            self._in_use.clear()
             await self._end()
         return worked
 

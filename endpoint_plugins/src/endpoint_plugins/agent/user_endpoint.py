@@ -295,7 +295,7 @@ class UserEndpoint:
     async def _leave(self) -> None:
         """Have every result safe, and say good-bye."""
         await self._outbox.settle(SETTLE_S)
-        session = self._link.session
+        session = await self._link.connected(SETTLE_S)
         if session is None or not session.is_open:
             return
         with suppress(LinkLostError):
