@@ -18,9 +18,9 @@ from endpoint_plugins.profiles import SiteProfile
 from endpoint_plugins.profiles.schedulers import LocalProfile
 from endpoint_plugins.workers.options import options_of
 from endpoint_plugins.workers.pool import EngineWorkers
-from testbed.fixtures import pbs, pbs_of_process, slurm, slurm_environment, slurm_of_process
+from testbed.fixtures import containers, pbs, pbs_of_process, slurm, slurm_environment, slurm_of_process
 
-__all__ = ["pbs", "pbs_of_process", "slurm", "slurm_environment", "slurm_of_process"]
+__all__ = ["containers", "pbs", "pbs_of_process", "slurm", "slurm_environment", "slurm_of_process"]
 
 HERE = Path(__file__).parent
 PATIENCE_S = 90.0
@@ -48,9 +48,10 @@ class Caller:
         return self
 
     def begin(self, function: str, payload: bytes = b"") -> asyncio.Future[bytes | Exception]:
-        """A call of one of `worker_calls`."""
+        """A call of one of `worker_calls`, or of another module's function."""
         future: asyncio.Future[bytes | Exception] = asyncio.get_running_loop().create_future()
-        self.workers.call(f"worker_calls.{function}", payload, self._noting(future))
+        name = function if "." in function else f"worker_calls.{function}"
+        self.workers.call(name, payload, self._noting(future))
         return future
 
     def _noting(self, future: asyncio.Future[bytes | Exception]) -> Callable[[bytes | Exception], None]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from endpoint_plugins.errors import WorkersStartError
-from endpoint_plugins.workers.environment import clean_environment
+from endpoint_plugins.workers.environment import clean_environment, copy_runtime
 from endpoint_plugins.workers.options import LOOPBACK, WorkersOptions
 from home_run.guard import guarded
 from home_run.worker_logs import WorkerLogs
@@ -37,6 +37,11 @@ WORKER_POOL = "parsl.executors.high_throughput.process_worker_pool"
 INTERCHANGE = "parsl.executors.high_throughput.interchange"
 LAUNCH_NAME = "process_worker_pool.py"
 NEVER_S = 365 * 86400.0
+#: A container may lack `home_run`; what its image has is not overruled. The copy's path comes first.
+_WITH_RUNTIME = (
+    '"$1" -c "import home_run.worker_logs" 2>/dev/null || export PYTHONPATH="$0${PYTHONPATH:+:$PYTHONPATH}"; '
+    'exec "$@"'
+)
 #: An interchange that has not answered for so long never will.
 COMMAND_TIMEOUT_S = 60.0
 #: How long the engine may take to close its sockets and threads.
@@ -62,6 +67,7 @@ class Engine:
         self._lifeline = lifeline
         self._engine: SiteEngine | SiteMPIEngine | None = None
         self._init = ""
+        self._runtime: Path | None = None
         self.provider: Any = None
 
     def start(self) -> None:
@@ -73,6 +79,8 @@ class Engine:
             It does not start.
         """
         try:
+            if self._options.contained and not self._is_pod:
+                self._runtime = copy_runtime(self._run_dir)
             self.provider = self._options.make_provider(self._run_dir)
             self.provider.init_blocks = 0  # the first is asked for when there is work
             self._init = f"{self.provider.worker_init}\n{self._options.init}"
@@ -92,6 +100,10 @@ class Engine:
     @property
     def _is_local(self) -> bool:
         return bool(self._options.scheduler["kind"] == "local")
+
+    @property
+    def _is_pod(self) -> bool:
+        return bool(self._options.scheduler["kind"] == "kubernetes")
 
     @property
     def engine(self) -> SiteEngine | SiteMPIEngine:
@@ -128,6 +140,8 @@ class Engine:
         name, *arguments = shlex.split(launch.format(block_id=block))
         assert name == LAUNCH_NAME, "as built"
         command = [self._options.python, "-m", WORKER_POOL, *arguments]
+        if self._runtime is not None:
+            command = ["/bin/sh", "-c", _WITH_RUNTIME, str(self._runtime), *command]
         return list(self._options.wrap(command, self._run_dir, variables))
 
     def submit_block(self, block: str, name: str, variables: Mapping[str, str]) -> str:

@@ -13,9 +13,12 @@ from typing import Any
 from globus_compute_endpoint.engines import GlobusComputeEngine, GlobusMPIEngine
 from globus_compute_endpoint.engines.base import GCExecutorFuture, GCFuture
 
+from endpoint_plugins.errors import SiteError
+
 __all__ = ["SiteEngine", "SiteMPIEngine", "run_task"]
 
 Done = Callable[["bytes | Exception"], None]
+Specify = Callable[[Mapping[str, Any]], dict[str, Any]]
 #: See `endpoint_plugins.workers.calls.Calls.begin`.
 Begin = Callable[[Mapping[str, Any], bytes, Done], None]
 
@@ -24,7 +27,14 @@ class _Sending:
     """What both engines have instead of their own sending."""
 
     begin: Begin
+    #: Makes a task's resource specification whole.
+    specify: Specify
     executor: Any
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        #: Why a task was not run at all, by its id.
+        self.unrun: dict[str, SiteError] = {}
 
     def _submit(
         self,
@@ -34,6 +44,7 @@ class _Sending:
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> GCExecutorFuture:
+        resource_specification = self.specify(resource_specification)
         self.executor.validate_resource_spec(resource_specification)
         context: dict[str, Any] = {
             "task_executor": {"f": f"{func.__module__}.{func.__name__}", "a": args, "k": kwargs or {}}
@@ -50,6 +61,13 @@ class _Sending:
 
         self.begin(context, packed_task, answered)
         return future
+
+    def _handle_task_exception(
+        self, task_id: Any, execution_begin: Any, exception_history: list[BaseException]
+    ) -> Any:
+        if isinstance(error := exception_history[-1], SiteError):
+            self.unrun[str(task_id)] = error
+        return super()._handle_task_exception(task_id, execution_begin, exception_history)  # type: ignore[misc]
 
 
 class SiteEngine(_Sending, GlobusComputeEngine):  # type: ignore[misc]
@@ -68,7 +86,12 @@ def run_task(
     task_id: str,
     done: Done,
 ) -> None:
-    """Run a task as the engine does; `done` gets a packed ``Result``."""
+    """Run a task as the engine does; `done` gets a packed ``Result``, or why it was not run."""
     future = GCFuture(task_id)
-    future.add_done_callback(lambda answered: done(answered.result()))
+
+    def answered(future: GCFuture) -> None:
+        error = engine.unrun.pop(task_id, None)
+        done(future.result() if error is None else error)
+
+    future.add_done_callback(answered)
     engine.submit(future, packed_task, resource_specification, result_serializers)

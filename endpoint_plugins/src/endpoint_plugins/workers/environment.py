@@ -15,9 +15,9 @@ from pathlib import Path
 import home_run
 from home_run.guard import KEPT_PREFIXES, KEPT_VARIABLES
 
-__all__ = ["clean_environment", "runtime_path"]
+__all__ = ["clean_environment", "copy_runtime", "runtime_path"]
 
-#: Schedulers' own settings, and what makes ``module load`` work in a script.
+#: Settings of schedulers and container programs, and what makes ``module load`` work in a script.
 SITE_VARIABLES = (
     "BASH_ENV",
     "ENV",
@@ -27,6 +27,7 @@ SITE_VARIABLES = (
     "MANPATH",
 )
 SITE_PREFIXES = (
+    "CONTAINERS_", "CH_", "APPTAINER_", "SINGULARITY_", "DOCKER_HOST", "DOCKER_CONFIG", "DOCKER_CONTEXT",
     "SLURM_", "SBATCH_", "SQUEUE_", "SCANCEL_", "SACCT_", "PBS_", "LSF_", "LSB_", "EGO_", "SGE_", "MODULE",
     "LMOD_", "_LMFILES_", "LOADEDMODULES", "BASH_FUNC_module", "BASH_FUNC_ml", "BASH_FUNC__module",
     "_ModuleTable", "__LMOD", "__MODULES", "KUBERNETES_PORT", "KUBERNETES_SERVICE_PORT",
@@ -67,6 +68,11 @@ def runtime_path(python: str, directory: Path) -> Path | None:
             return None
     except (OSError, subprocess.TimeoutExpired):
         pass  # not an interpreter of this machine; a copy does no harm
+    return copy_runtime(directory)
+
+
+def copy_runtime(directory: Path) -> Path:
+    """Copy `home_run` to a directory; returns what is to be on the path of Python."""
     assert home_run.__file__ is not None
     runtime = directory / "runtime"
     shutil.copytree(

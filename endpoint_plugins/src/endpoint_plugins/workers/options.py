@@ -64,7 +64,7 @@ class WorkersOptions:
     wrap
         Puts the workers' command in a container.
     contained
-        Whether it does; the container's own interpreter has `home_run` then.
+        Whether it does.
     containers
         ``{"program": …, "label": …}`` by which containers are found on this machine.
     """
@@ -76,6 +76,7 @@ class WorkersOptions:
     executor: Mapping[str, Any] = field(default_factory=dict)
     scheduler: Mapping[str, Any] = field(default_factory=lambda: {"kind": "local"})
     workers_per_block: int = 1
+    nodes_per_block: int = 1
     min_blocks: int = 0
     max_blocks: int = 1
     max_idle_s: float = 120.0
@@ -124,6 +125,7 @@ def options_of(profile: SiteProfile, endpoint_id: uuid.UUID, directory: Path) ->
         executor=executor_settings(profile),
         scheduler=_scheduler(profile),
         workers_per_block=profile.mpi.max_programs_per_block if profile.mpi else per_node,
+        nodes_per_block=profile.nodes_per_block,
         min_blocks=profile.min_blocks,
         max_blocks=profile.max_blocks,
         max_idle_s=profile.max_idle_s,
@@ -132,7 +134,7 @@ def options_of(profile: SiteProfile, endpoint_id: uuid.UUID, directory: Path) ->
         parallelism=profile.parallelism or 1.0,
         poll_s=1.0 if is_local else 5.0,
         mpi=profile.mpi is not None,
-        address=profile.address or (LOOPBACK if is_local and not contained else None),
+        address=profile.address or (LOOPBACK if is_local else None),
         interface=profile.interface,
         init=f"export DLHUB_CACHE={_in_shell(profile.cache_dir)}",
         wrap=in_container,

@@ -22,6 +22,7 @@ from endpoint_plugins.workers.patience import Patience
 from endpoint_plugins.workers.scaling import Demand, Limits, decide
 from endpoint_plugins.workers.schedulers import Sight
 from endpoint_plugins.workers.session import Session
+from endpoint_plugins.workers.specification import specify
 from home_run.processes import ended
 
 __all__ = ["EngineWorkers"]
@@ -83,6 +84,7 @@ class EngineWorkers:
             await asyncio.to_thread(self._session.stop)
             raise
         self._session.engine.engine.begin = self._calls.begin
+        self._session.engine.engine.specify = self._specify
         for coroutine in (self._watch_engine(), self._tend(), self._look()):
             self._spawn(coroutine)
         self._kick.set()
@@ -90,7 +92,10 @@ class EngineWorkers:
     def call(self, function: str, payload: bytes, done: Done) -> None:
         """See `Workers.call`."""
         if not self._refused(done):
-            self._calls.begin({"task_executor": {"f": function}}, payload, done)
+            context: dict[str, Any] = {"task_executor": {"f": function}}
+            if self._options.mpi:
+                context["resource_spec"] = self._specify({})
+            self._calls.begin(context, payload, done)
             self._noticed()
 
     def run_task(
@@ -155,6 +160,15 @@ class EngineWorkers:
 
     def _send(self, context: dict[str, Any], payload: bytes) -> Future[bytes]:
         return self._session.engine.submit(context, payload)
+
+    def _specify(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        if not self._options.mpi:
+            return dict(asked)
+        return specify(
+            asked,
+            nodes_per_block=self._options.nodes_per_block,
+            programs_per_block=self._options.workers_per_block,
+        )
 
     def _refused(self, done: Done) -> bool:
         """Whether no block can be had, as is known; then the call is answered so."""

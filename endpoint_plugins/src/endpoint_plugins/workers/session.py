@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from endpoint_plugins.workers.jobbook import JobBook
 from endpoint_plugins.workers.keeper import cancel_leftovers, remove_containers, start_keeper
 from endpoint_plugins.workers.options import WorkersOptions
 from endpoint_plugins.workers.schedulers import Scheduler, open_scheduler
+from endpoint_plugins.workers.schedulers.local import wait_groups_ended
 from home_run.guard import Hold, hold_lifeline
 from home_run.processes import wait_ended
 
@@ -40,6 +42,7 @@ class Session:
         self._keeper: Any = None
         self._variables: dict[str, str] = {}
         self._words: Commands | None = None
+        self._groups: list[int] = []
         self.book = JobBook(options.directory, options.endpoint_id)
         self.engine: Engine
         self.scheduler: Scheduler
@@ -82,6 +85,9 @@ class Session:
             self.book.refused(record.name)
             raise
         self.book.submitted(record.name, record.job)
+        if self._options.scheduler["kind"] == "local":
+            with suppress(ProcessLookupError):
+                self._groups.append(os.getpgid(int(record.job)))
 
     def words_of(self, error: Exception) -> str:
         """What the scheduler said when it refused a job."""
@@ -134,6 +140,7 @@ class Session:
         lifeline.release()
         if hasattr(self, "engine"):
             self.engine.stop()
+        wait_groups_ended(self._groups, STOP_S)
         if self._options.containers:
             remove_containers(Commands(None), self._options.containers)
         if self._keeper is not None and not left:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
 from endpoint_plugins.workers.schedulers.base import Scheduler, Sight
 
-__all__ = ["Local"]
+__all__ = ["Local", "wait_groups_ended"]
 
 
 class Local(Scheduler):
@@ -52,3 +53,24 @@ class Local(Scheduler):
 
     def find(self, tag: str) -> list[str]:
         return []
+
+
+def wait_groups_ended(groups: Sequence[int], timeout_s: float) -> bool:
+    """Block until no process of the groups is left; False where some are after `timeout_s` seconds."""
+    deadline = time.monotonic() + timeout_s
+    while _members(set(groups)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _members(groups: set[int]) -> list[int]:
+    import psutil
+
+    found = []
+    for process in psutil.process_iter() if groups else ():
+        with suppress(psutil.Error, ProcessLookupError):
+            if os.getpgid(process.pid) in groups and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
