@@ -33,6 +33,7 @@ class HttpsServer:
         self, directory: Path, certificate: Path, key: Path, sparse: dict[str, int] | None = None
     ) -> None:
         self.directory = directory
+        self.certificate = certificate
         self.asked: list[tuple[str, str, str]] = []
         self.headers: list[dict[str, str]] = []
         self.trouble: Callable[[str, str], int | str | None] = lambda method, path: None
