@@ -165,9 +165,10 @@ class KubernetesCluster:
         return done.stdout
 
     def pods(self) -> dict[str, str]:
-        """Phase of each pod, by name."""
+        """Phase of each pod that is not being ended, by name."""
         items = json.loads(self.kubectl("get", "pods", "--output=json"))["items"]
-        return {item["metadata"]["name"]: item["status"]["phase"] for item in items}
+        living = [item for item in items if "deletionTimestamp" not in item["metadata"]]
+        return {item["metadata"]["name"]: item["status"]["phase"] for item in living}
 
     def pod(self, name: str) -> dict[str, Any]:
         """All about one pod."""
@@ -179,9 +180,10 @@ class KubernetesCluster:
         self.kubectl("delete", "pod", name, "--grace-period=0", "--force")
 
     def reset(self) -> None:
-        """End all pods."""
+        """End all pods, and wait until there is none."""
         self.kubectl("delete", "pods", "--all", "--grace-period=0", "--force")
-        wait_until(lambda: not self.pods(), lambda: f"{self.pods()}\n{self.log}")
+        names = ("get", "pods", "--output=name")
+        wait_until(lambda: not self.kubectl(*names), lambda: f"{self.kubectl(*names)}\n{self.log}")
 
     def _kubectl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [str(binaries() / "kubectl"), f"--cache-dir={self.directory}/kubectl", *arguments]

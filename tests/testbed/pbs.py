@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from testbed import slurm
-from testbed.programs import missing_programs
+from testbed.programs import missing_programs, program
 from testbed.slurm import SlurmCluster
 
 COMMANDS = Path(__file__).with_name("pbs_commands")
 
 #: What a site with PBS does not have.
 SLURM_COMMANDS = frozenset({"sbatch", "squeue", "scancel", "sinfo", "srun", "salloc", "sacct", "scontrol"})
+
+#: Slurm's wrappers.
+WRAPPERS = ("qsub", "qstat", "qdel", "qhold", "qrls", "qrerun", "qalter", "pbsnodes")
 
 
 class PbsCluster(SlurmCluster):
@@ -35,6 +38,11 @@ class PbsCluster(SlurmCluster):
         super().__init__(nodes, **options)
         self._commands = self.directory / "commands"
         self._commands.mkdir()
+        for name in WRAPPERS:
+            # They look for Slurm's commands beside themselves, so no link to them does.
+            path = self._commands / name
+            path.write_text(f'#!/bin/sh\nexec {program(name)} "$@"\n')
+            path.chmod(0o755)
         if not is_torque:
             for path in COMMANDS.iterdir():
                 shutil.copy(path, self._commands)
@@ -63,4 +71,4 @@ class PbsCluster(SlurmCluster):
 
 def unusable() -> str | None:
     """Why there can be no commands of PBS here, or None."""
-    return slurm.unusable() or missing_programs(("qsub", "qstat", "qdel"))
+    return slurm.unusable() or missing_programs(WRAPPERS)
