@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
 from hub_registry import dialects
 from hub_registry.accounts.tables import users
 from hub_registry.database import WRITE_LOCK, Database
-from hub_registry.errors import InvalidRequestError, StorageFullError, UnavailableError
+from hub_registry.errors import ConfigurationError, InvalidRequestError, StorageFullError, UnavailableError
 from postgres import PostgresServer
 
 ADD_A = "INSERT INTO users (id, name, role, created_at) VALUES ('a', 'a', 'user', 0)"
@@ -217,3 +218,22 @@ def test_a_nul_character_harms_nobody(postgresql: Database) -> None:
     with postgresql.read() as connection:
         query = users.select().where(users.c.name.in_(["x\0", "a\0b"]))
         assert len(connection.execute(query).all()) == 1
+
+
+@on_postgresql
+def test_a_database_of_another_encoding_is_refused_with_the_way_to_make_the_right_one(
+    postgres: PostgresServer,
+) -> None:
+    server = postgres.start()
+    options = "TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"
+    try:
+        server.execute(f"CREATE DATABASE ascii {options} LOCALE_PROVIDER libc")
+    except psycopg.errors.SyntaxError:  # before version 15 there is one provider only
+        server.execute(f"CREATE DATABASE ascii {options}")
+    try:
+        database = Database(server.url_of("ascii"))
+        with pytest.raises(ConfigurationError, match=r"SQL_ASCII.*createdb --encoding=UTF8"):
+            database.upgrade()
+        database.close()
+    finally:
+        server.execute("DROP DATABASE ascii")

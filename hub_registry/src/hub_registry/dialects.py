@@ -160,8 +160,19 @@ def _create_postgresql(url: URL) -> Engine:
         pool_pre_ping=True,
         connect_args={name: value for name, value in _POSTGRESQL.items() if name not in url.query},
     )
+    # Before SQLAlchemy's own first questions, which fail where texts come as bytes.
+    event.listen(engine, "connect", _require_utf8, insert=True)
     event.listen(engine, "connect", _accept_nul)
     return engine
+
+
+def _require_utf8(connection: Any, _record: object) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise ConfigurationError(
+            f"The database {connection.info.dbname!r} has the encoding {encoding}, and a hub needs UTF8.",
+            remedy="Make another: createdb --encoding=UTF8 --template=template0.",
+        )
 
 
 def _accept_nul(connection: Any, _record: object) -> None:
