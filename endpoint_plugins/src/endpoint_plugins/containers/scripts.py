@@ -57,6 +57,7 @@ def scratch_lines(launch: Launch) -> list[str]:
     if launch.scratch_bytes is not None:
         return ["scratch=", "clean() { :; }"]
     return [
+        f"mkdir -p {shell_word(launch.scratch_dir)}",
         f"scratch=$(mktemp -d {shell_word(launch.scratch_dir.rstrip('/') + '/dlhub-XXXXXXXX')})",
         'clean() { rm -rf "$scratch"; }',
     ]
