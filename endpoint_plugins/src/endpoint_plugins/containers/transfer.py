@@ -184,7 +184,7 @@ def _go_on(source: str, parcel: Parcel, partial: Path, have: int, moved: Moved |
         begin = have if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
         with partial.open("r+b" if begin else "wb") as file:
             file.seek(begin)
-            for block in answer.iter_bytes(_CHUNK):
+            for block in answer.iter_raw():  # as it comes: what broke off is kept
                 begin += len(block)
                 if begin > parcel.size:
                     raise ContainerError(

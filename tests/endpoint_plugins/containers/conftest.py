@@ -1,0 +1,51 @@
+"""A base image, and one image of a servable that all tests of real containers share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from image_site import BASE_WITH_BUBBLEWRAP, Site, make_servable
+
+from endpoint_plugins.containers.builders import find_builder
+from endpoint_plugins.containers.images import Images
+from endpoint_plugins.containers.servable import read_servable
+from endpoint_plugins.containers.store import ImageStore
+from testbed.containers import BASE, Containers
+from testbed.fixtures import containers as containers
+
+
+@pytest.fixture(scope="session")
+def podman_environment(containers: Containers) -> Iterator[Containers]:
+    """podman and the others as the test bed sets them up, for this process; with a base for servables."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in containers.variables.items():
+            patch.setenv(name, value)
+        folder = containers.directory / "with-bubblewrap"
+        folder.mkdir()
+        lines = [f"FROM {BASE}"]
+        for name in ("/usr/bin/bwrap", "/usr/lib/x86_64-linux-gnu/libcap.so.2"):
+            shutil.copy(os.path.realpath(name), folder / Path(name).name)
+            lines.append(f"COPY {Path(name).name} {name}")
+        (folder / "Containerfile").write_text("\n".join(lines) + "\n")
+        containers.run("podman", "build", "--quiet", "--tag", BASE_WITH_BUBBLEWRAP, str(folder))
+        yield containers
+
+
+@pytest.fixture(scope="session")
+def site(podman_environment: Containers, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A site with the one image."""
+    directory = tmp_path_factory.mktemp("site")
+    store = ImageStore(directory / "cache" / "images")
+    images = Images(store, find_builder("podman", store.root))
+    said: list[str] = []
+    servable = read_servable(make_servable(directory / "servable"))
+    record = images.build(servable, BASE_WITH_BUBBLEWRAP, progress=said.append)
+    return Site(directory, store, images, record, said)
