@@ -158,11 +158,16 @@ class PlayedHub:
         await self._channel.default_exchange.publish(message, self.commands)
 
     async def send(
-        self, id: str, function: Callable[..., Any], *arguments: Any, headers: Mapping[str, Any] | None = None
+        self,
+        id: str,
+        function: Callable[..., Any],
+        *arguments: Any,
+        headers: Mapping[str, Any] | None = None,
+        task_id: str | None = None,
     ) -> str:
         """Send a task; its id."""
         buffer = SERDE.pack_buffers([SERDE.serialize(each) for each in (function, arguments, {})])
-        return await self.send_buffer(id, buffer, headers=headers)
+        return await self.send_buffer(id, buffer, headers=headers, task_id=task_id)
 
     async def send_buffer(
         self,

@@ -343,7 +343,10 @@ class UserEndpoint:
             self._runner.add(held)
 
     def _deliver_again(self, held: Held, delivery: Delivery) -> None:
-        """A task that is here was delivered over a new connection."""
+        """A task that is here has come once more: over a new connection, or because it was sent twice."""
+        if held.session is delivery.session:
+            delivery.session.ack(delivery.tag)  # the first delivery stands for both
+            return
         held.session, held.tag = delivery.session, delivery.tag
         if held.stage == "spooled":
             held.let_go()
