@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from globus_compute_sdk import Client, Executor
@@ -18,11 +19,24 @@ PATIENCE_S = 120
 
 
 @pytest.fixture
+def values() -> dict[str, Any]:
+    """Settings besides those of the profile."""
+    return {"heartbeat_s": 5, "cores_per_worker": 0.5}
+
+
+@pytest.fixture
 def laptop(
-    gateway: GatewayProcess, ada: ClientIdentity, stock_installation: StockInstallation
+    gateway: GatewayProcess,
+    ada: ClientIdentity,
+    stock_installation: StockInstallation,
+    values: dict[str, Any],
 ) -> Iterator[StockEndpoint]:
     """Ada's laptop: the profile that comes with this, and a stock endpoint of its files."""
-    profile = load_profile(bundled_profiles()["laptop"], values={"heartbeat_s": 5, "cores_per_worker": 0.5})
+    if "container" in values:
+        # The software is in /tmp, of which a container has its own.
+        here = str(stock_installation.directory)
+        values["container.mounts"] = [{"source": here, "target": here}]
+    profile = load_profile(bundled_profiles()["laptop"], values=values)
     endpoint = StockEndpoint(stock_installation, gateway.gateway_url, ada.id, ada.secret, name="laptop")
     try:
         render_stock(profile, "laptop", local_services=True).write(endpoint.directory)
@@ -52,3 +66,26 @@ def test_a_choice_within_the_limits_is_served_and_another_is_refused(
         assert chosen.result(PATIENCE_S) == 1
         with pytest.raises(TaskExecutionFailed, match="9 is greater than the maximum of 8"):
             refused.result(PATIENCE_S)
+
+
+def walls() -> tuple[bool, bool]:
+    """Whether the worker can write to its own directory, and to that of the installation."""
+    import os
+    import sys
+
+    return os.access(os.getcwd(), os.W_OK), os.access(sys.prefix, os.W_OK)
+
+
+@pytest.mark.service("bubblewrap")
+@pytest.mark.parametrize(
+    "values",
+    [
+        {
+            "heartbeat_s": 5,
+            "container": {"runtime": "bubblewrap", "network": True, "options": ["--unshare-pid"]},
+        }
+    ],
+)
+def test_the_worker_pool_is_in_the_profiles_container(laptop: StockEndpoint, client: Client) -> None:
+    with Executor(laptop.id, client=client, task_group_id=uuid.uuid4(), api_burst_limit=8) as executor:
+        assert executor.submit(walls).result(PATIENCE_S) == (True, False)

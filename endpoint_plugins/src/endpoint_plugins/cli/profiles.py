@@ -31,8 +31,8 @@ _HELP = """Site profiles: one cluster's settings in one YAML file.
   dlhub-endpoint profile check profile.yaml   every problem, with its line
   dlhub-endpoint profile render polaris --set account=ABC --for stock -o DIR
 
-A profile that comes with this has settings that are yours to fill in, such as an
-account; --set does it for one command, an editor for good."""
+What is yours to fill in of a profile that comes with this, such as an account,
+an editor changes for good, and --set for one command."""
 
 _SCHEMA_HELP = """Write the JSON schema of profiles, with which editors complete and check them.
 
@@ -108,7 +108,7 @@ def show(which: Which, json: Json = False) -> None:
 
     path = find_profile(which)
     profile = load_profile(path, complete=False)
-    output.emit(profile, lambda console: console.print(path.read_text(encoding="utf-8"), end=""))
+    output.emit(profile, lambda console: _print(console, path.read_text(encoding="utf-8")))
 
 
 @profiles.command()
@@ -203,7 +203,7 @@ def render(
         for name, text in files.items():
             if len(files) > 1:
                 console.print(f"# ---- {name}", style="bold")
-            console.print(text, end="")
+            _print(console, text)
 
     output.emit(files, show)
 
@@ -214,6 +214,11 @@ def schema() -> None:
     from endpoint_plugins.profiles import profile_schema
 
     print(json.dumps(profile_schema(), indent=2))
+
+
+def _print(console: Console, text: str) -> None:
+    """Write a file's text as it is, also where a line is longer than the terminal is wide."""
+    console.print(text, end="", soft_wrap=True)
 
 
 def _load(which: str, values: Sequence[str] | None) -> SiteProfile:
