@@ -20,8 +20,11 @@ from dlhub_sdk import Reference
 from dlhub_sdk.client import DLHubClient
 from dlhub_sdk.errors import DLHubError, ServableError
 from hub_process import HubProcess
+from object_stores import KEYS, s3_url
 from published import client_of, make_work, work_document
 from rabbitmq import make_certificate
+
+__all__ = ["s3_url"]
 
 pytestmark = pytest.mark.service("package-index")
 
@@ -37,19 +40,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpsServer]:
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[tuple[str, Any]]:
+def s3(s3_url: str) -> Iterator[tuple[str, Any]]:
+    """The address of an S3, and a client of it that has made a bucket."""
     import boto3
-    from moto.server import ThreadedMotoServer
 
-    moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    session = boto3.session.Session(aws_access_key_id="key", aws_secret_access_key="secret")
-    client = session.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+    session = boto3.session.Session(
+        aws_access_key_id=KEYS["access_key_id"], aws_secret_access_key=KEYS["secret_access_key"]
+    )
+    client = session.client("s3", endpoint_url=s3_url, region_name="us-east-1")
     client.create_bucket(Bucket="data")
-    yield f"http://{host}:{port}", client
+    yield s3_url, client
     client.close()
-    moto.stop()
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def dl(
     """A client of a hub whose workers may use all of these."""
     directory = tmp_path_factory.mktemp("referring")
     credentials = directory / "credentials.json"
-    credentials.write_text(json.dumps({"s3": {"access_key_id": "key", "secret_access_key": "secret"}}))
+    credentials.write_text(json.dumps({"s3": KEYS}))
     credentials.chmod(0o600)
     rules = directory / "staging.json"
     rules.write_text(

@@ -11,7 +11,7 @@ import pytest
 from dlhub_sdk.client import DLHubClient
 from dlhub_sdk.errors import DLHubError
 from federation import Federation, own_broker
-from published import client_of, make_work
+from published import client_of, make_work, work_document
 from stock_endpoint import StockInstallation
 
 pytestmark = [pytest.mark.service("rabbitmq", "package-index"), pytest.mark.timeout(600)]
@@ -90,3 +90,19 @@ def test_an_input_that_kills_its_worker_fails_alone(dl: DLHubClient, name: str) 
                 future.result(timeout=120)
         else:
             assert future.result(timeout=120) == number
+
+
+def test_files_in_the_hubs_store_are_referred_to(
+    federation: Federation, dl: DLHubClient, tmp_path: Path
+) -> None:
+    file = {"type": "file", "description": "a file"}
+    document = work_document("copies", input=file, output=file)
+    del document["dlhub"]["test"]
+    dl.publish_servable(make_work(tmp_path / "servable", document), wait=True)
+    name = f"{dl.get_username()}/copies"
+    content = os.urandom(2 << 20)
+    (tmp_path / "scan.h5").write_bytes(content)
+    sent = dl.run(name, dl.upload(tmp_path / "scan.h5"), output="hub:")
+    assert dl.download(sent, tmp_path / "back").read_bytes() == content
+    with pytest.raises(DLHubError, match="this site takes hub"):
+        dl.run(name, {"url": "s3://bucket/key"})

@@ -262,3 +262,43 @@ def test_a_process_keeps_a_bounded_number_of_locks(cache: Cache, monkeypatch: py
         cache.ensure("servables", str(number), is_ready, maker())
     if before:
         assert len(os.listdir("/proc/self/fd")) == before + 3
+
+
+def test_locks_of_inputs_that_are_gone_are_removed(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caches, "PRUNE_S", 0.0)
+
+    def fail(path: Path) -> None:
+        raise ValueError("there is no such file")
+
+    for name in ("never-came", "asked-for-now"):
+        with pytest.raises(ValueError, match="no such file"):
+            cache.ensure("files", name, is_ready, fail)
+    cache.ensure("files", "kept", is_ready, maker())
+    for name in ("never-came", "never-came.build", "kept", "kept.build"):
+        used_ago(cache, "files", name, caches.ABANDONED_S + 1)
+    Cache(cache.root).prune()
+    left = {path.name for path in (cache.root / "locks").glob("files.*")}
+    assert left == {
+        "files.asked-for-now",
+        "files.asked-for-now.build",
+        "files.kept",
+        "files.kept.build",
+    }
+    assert cache._making == {}
+
+
+def test_who_waited_for_a_lock_that_was_removed_takes_the_new_one(cache: Cache) -> None:
+    path = cache.root / "locks" / "files.x.build"
+    with cache.lock("files.x.build"):
+        got = threading.Event()
+
+        def wait() -> None:
+            with cache.lock("files.x.build") as descriptor:
+                assert os.path.samestat(os.fstat(descriptor), path.stat())
+                got.set()
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        path.unlink()
+    thread.join()
+    assert got.is_set()

@@ -21,6 +21,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -36,6 +37,7 @@ __all__ = [
     "compile_fetch",
     "compile_fetch_each",
     "compile_load",
+    "compile_load_each",
     "fetch_file",
     "max_file_bytes",
     "send_array",
@@ -49,19 +51,41 @@ _TIMEOUT_S = 30.0
 
 
 class Folder:
-    """Hands out a new empty folder for each file, inside one temporary directory."""
+    """Hands out a new empty folder for each file, inside one directory.
 
-    def __init__(self, root: str) -> None:
-        self._root = Path(root)
+    Parameters
+    ----------
+    root : str, optional
+        The directory. Default: a temporary one, made for the first file and removed by `close`.
+    """
+
+    def __init__(self, root: str | None = None) -> None:
+        self._own: TemporaryDirectory[str] | None = None
+        self._root = Path(root) if root is not None else None
         self._count = 0
 
     def path_for(self, name: str) -> Path:
         """Return where a file of that name may be written."""
+        if self._root is None:
+            self._own = TemporaryDirectory(prefix="dlhub-files-")
+            self._root = Path(self._own.name)
         folder = self._root / str(self._count)
         folder.mkdir()
         self._count += 1
         name = re.sub(r"[^\w.+@=, -]", "_", name).lstrip(".")[-200:]
         return folder / (name or "file")
+
+    def close(self) -> None:
+        """Remove the temporary directory with all that is in it. Idempotent."""
+        if self._own is not None:
+            self._own.cleanup()
+            self._own = self._root = None
+
+    def __enter__(self) -> Folder:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
 
 def max_file_bytes() -> int:
@@ -124,9 +148,16 @@ def compile_load(spec: Mapping[str, Any]) -> Fetcher | None:
     return compile_fetch(spec, _load_array, "ndarray")
 
 
-def compile_fetch_each(spec: Mapping[str, Any]) -> Fetcher | None:
+def compile_load_each(spec: Mapping[str, Any]) -> Fetcher | None:
+    """As `compile_load` for a type that a document with ``autobatch`` declares."""
+    return compile_fetch_each(spec, _load_array, "ndarray")
+
+
+def compile_fetch_each(
+    spec: Mapping[str, Any], leaf: Fetcher | None = None, kind: str = "file"
+) -> Fetcher | None:
     """Compile a type that a document with ``autobatch`` declares for the whole list or for one element."""
-    whole = compile_fetch(spec)
+    whole = compile_fetch(spec, leaf, kind)
     if whole is None or spec["type"] in ("list", "tuple"):
         return whole
     return lambda value, folder: (

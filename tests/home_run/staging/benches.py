@@ -9,7 +9,7 @@ from typing import Any
 
 from places_servers import HttpsServer, Meter, SshServer
 
-KEYS = {"access_key_id": "key", "secret_access_key": "secret"}
+from object_stores import KEYS
 
 
 class Bench:

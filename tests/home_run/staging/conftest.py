@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from places_servers import HttpsServer, SshServer
 
 from home_run.staging import http_places, transfers
 from home_run.staging.stager import SiteStager
+from object_stores import s3, s3_url
 from rabbitmq import make_certificate
+
+__all__ = ["s3", "s3_url"]
 
 
 class Site:
@@ -77,42 +80,8 @@ def https(
 
 
 @pytest.fixture(scope="session")
-def s3_url() -> Iterator[str]:
-    """moto's S3."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(scope="session")
 def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
     """OpenSSH's sshd; for tests marked service("sshd")."""
     server = SshServer(tmp_path_factory.mktemp("ssh") / "server")
     yield server
     server.close()
-
-
-@pytest.fixture
-def s3(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
-    """``s3(bucket)`` makes a bucket and returns a client; everything goes with the test."""
-    import boto3
-
-    session = boto3.session.Session(aws_access_key_id="key", aws_secret_access_key="secret")
-    client = session.client("s3", endpoint_url=s3_url, region_name="us-east-1")
-    made: list[str] = []
-
-    def make(bucket: str) -> Any:
-        client.create_bucket(Bucket=bucket)
-        made.append(bucket)
-        return client
-
-    yield make
-    for bucket in made:
-        for each in client.list_objects_v2(Bucket=bucket).get("Contents", ()):
-            client.delete_object(Bucket=bucket, Key=each["Key"])
-        client.delete_bucket(Bucket=bucket)
-    client.close()

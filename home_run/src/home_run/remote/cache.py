@@ -46,6 +46,8 @@ PRUNE_S = 3600.0
 ABANDONED_S = 86400.0
 #: Things that one process keeps from being pruned: each costs it a descriptor.
 MAX_HELD = 128
+#: Things of which one process remembers when it noted their last use.
+MAX_TOUCHED = 4096
 
 _REMEDY = "The site can set DLHUB_CACHE to a directory that only the workers' user can write to."
 
@@ -75,7 +77,8 @@ class Cache:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._guard = threading.Lock()
-        self._making: dict[tuple[str, str], threading.Lock] = {}
+        #: For what is being looked for: a lock, and how many threads want it.
+        self._making: dict[tuple[str, str], tuple[threading.Lock, int]] = {}
         #: Descriptors of the shared locks of what this process uses, least recently used first.
         self._held: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._touched: dict[tuple[str, str], float] = {}
@@ -110,9 +113,7 @@ class Cache:
             Makes the directory; runs in one process at a time. What it raises is raised.
         """
         key, path = (kind, name), self.root / kind / name
-        with self._guard:
-            making = self._making.setdefault(key, threading.Lock())
-        with making:
+        with self._one_thread(key):
             if key not in self._held or not is_ready(path):
                 self._acquire(key, path, is_ready, make)
         with self._guard:
@@ -124,18 +125,36 @@ class Cache:
         return path
 
     @contextmanager
+    def _one_thread(self, key: tuple[str, str]) -> Iterator[None]:
+        """Let the threads of this process through one after the other."""
+        with self._guard:
+            making, wanted = self._making.get(key, (threading.Lock(), 0))
+            self._making[key] = making, wanted + 1
+        try:
+            with making:
+                yield
+        finally:
+            with self._guard:
+                making, wanted = self._making.pop(key)
+                if wanted > 1:
+                    self._making[key] = making, wanted - 1
+
+    @contextmanager
     def lock(self, name: str, *, wait: bool = True) -> Iterator[int]:
         """Hold an exclusive lock; gives its descriptor, or -1 where it is taken and `wait` is false."""
-        descriptor = self._open_lock(name)
-        try:
+        while True:
+            descriptor = self._open_lock(name)
             try:
-                _flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield -1
-            else:
-                yield descriptor
-        finally:
-            os.close(descriptor)
+                try:
+                    _flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                except BlockingIOError:
+                    yield -1
+                    return
+                if self._is_current(name, descriptor):
+                    yield descriptor
+                    return
+            finally:
+                os.close(descriptor)
 
     @contextmanager
     def work_directory(self) -> Iterator[Path]:
@@ -184,6 +203,10 @@ class Cache:
         try:
             with self.lock(f"{_lock_name(*key)}.build"):
                 _flock(descriptor, fcntl.LOCK_SH)
+                if not self._is_current(_lock_name(*key), descriptor):
+                    os.close(descriptor)
+                    descriptor = self._open_lock(_lock_name(*key))
+                    _flock(descriptor, fcntl.LOCK_SH)
                 if not is_ready(path):
                     make(path)
                     os.ftruncate(descriptor, 0)
@@ -197,12 +220,21 @@ class Cache:
     def _touch(self, key: tuple[str, str]) -> None:
         now = time.time()
         if now - self._touched.get(key, 0.0) > TOUCH_S:
+            if len(self._touched) >= MAX_TOUCHED:
+                self._touched.clear()
             self._touched[key] = now
             with suppress(OSError):
                 os.utime(self.root / "locks" / _lock_name(*key))
 
     def _open_lock(self, name: str) -> int:
         return os.open(self.root / "locks" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _is_current(self, name: str, descriptor: int) -> bool:
+        """Whether a lock that was waited for is still the one of its name: `_sweep_locks` removes some."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), (self.root / "locks" / name).stat())
+        except FileNotFoundError:
+            return False
 
     def _age(self, lock_name: str) -> float:
         return time.time() - (self.root / "locks" / lock_name).stat().st_mtime
@@ -225,6 +257,22 @@ class Cache:
             if self._remove(entry):
                 total -= entry.size
         self._sweep_objects(now)
+        self._sweep_locks(now)
+
+    def _sweep_locks(self, now: float) -> None:
+        """Remove locks of inputs that are gone, or never came: there is one for each that was asked for."""
+        for path in (self.root / "locks").glob("files.*"):
+            name = path.name.removesuffix(".build")
+            with suppress(OSError):
+                if (
+                    now - path.stat().st_mtime < ABANDONED_S
+                    or (self.root / name.replace(".", "/", 1)).exists()
+                ):
+                    continue
+                with self.lock(f"{name}.build", wait=False) as building, self.lock(name, wait=False) as using:
+                    if building >= 0 and using >= 0:
+                        (self.root / "locks" / name).unlink()
+                        (self.root / "locks" / f"{name}.build").unlink()
 
     def _remove_work(self, path: Path, now: float) -> None:
         """Remove what a process that has ended was working on."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter_ns
 from types import ModuleType
 from typing import Any
@@ -40,6 +39,7 @@ from home_run.files import (
     compile_fetch,
     compile_fetch_each,
     compile_load,
+    compile_load_each,
     send_array,
     send_file,
 )
@@ -204,7 +204,7 @@ class BaseServable:
             defaults_nested=any(isinstance(value, dict | list) for value in defaults.values()),
             check_input=compile_declared(declared_input),
             check_output=compile_declared(declared_output),
-            load=compile_load(declared_input),
+            load=compile_load_each(declared_input) if batched else compile_load(declared_input),
             declared_output=declared_output,
             fetch=compile_fetch_each(declared_input) if batched else compile_fetch(declared_input),
             collect=compile_fetch(declared_output, collect_file),
@@ -357,8 +357,8 @@ class BaseServable:
                 value = self.check_output(method, value, symbols)
                 metadata["timings"]["check_output"] = (perf_counter_ns() - start) / 1e9
                 if output is not None and self._method(method).collect is None:
-                    with TemporaryDirectory(prefix="dlhub-files-") as root:
-                        value = send_array(value, output, Folder(root))
+                    with Folder() as folder:
+                        value = send_array(value, output, folder)
             return value, metadata
         except HomeRunError as exc:
             return None, self.failed(metadata, exc)
@@ -397,8 +397,8 @@ class BaseServable:
         load = self._method(method).load
         if load is None or isinstance(inputs, np.ndarray):
             return inputs
-        with TemporaryDirectory(prefix="dlhub-files-") as root:  # a mapped file outlives its name
-            return load(inputs, Folder(root))
+        with Folder() as folder:  # a mapped file outlives its name
+            return load(inputs, folder)
 
     def invoke(
         self,
@@ -426,12 +426,12 @@ class BaseServable:
                 if found.fetch is None and found.collect is None:
                     value = found.function(inputs, **parameters)
                 else:
-                    value = _with_files(found, inputs, parameters, output)
+                    value = _with_files(found, inputs, parameters, output, metadata["timings"])
             except KeyboardInterrupt:
                 raise
             except BaseException as exc:  # SystemExit among them: a servable must not end its worker
                 failure = exc
-        seconds = (perf_counter_ns() - start) / 1e9
+        seconds = (perf_counter_ns() - start) / 1e9 - metadata["timings"].get("stage", 0.0)
         metadata["wall_time"] = metadata["timings"]["run"] = seconds
         if debug or failure is not None:
             metadata["stdout"], metadata["stderr"] = captured.text(0), captured.text(1)
@@ -483,17 +483,31 @@ class BaseServable:
 
 
 def _with_files(
-    method: _Method, inputs: Any, parameters: dict[str, Any], output: Mapping[str, Any] | None
+    method: _Method,
+    inputs: Any,
+    parameters: dict[str, Any],
+    output: Mapping[str, Any] | None,
+    timings: dict[str, float],
 ) -> Any:
-    with TemporaryDirectory(prefix="dlhub-files-") as root:
-        folder = Folder(root)
-        if method.fetch is not None:
-            inputs = method.fetch(inputs, folder)
+    """Call a method whose files come and go; note in `timings` how long that took."""
+    collect = method.collect
+    if collect is not None and output is not None:
+        collect = compile_fetch(method.declared_output, send_file(output))
+    began = perf_counter_ns()
+    with Folder() as folder:
+        try:
+            if method.fetch is not None:
+                inputs = method.fetch(inputs, folder)
+        finally:
+            timings["stage"] = (perf_counter_ns() - began) / 1e9
         value = method.function(inputs, **parameters)
-        collect = method.collect
-        if collect is not None and output is not None:
-            collect = compile_fetch(method.declared_output, send_file(output))
-        return value if collect is None else collect(value, folder)
+        if collect is None:
+            return value
+        ended = perf_counter_ns()
+        try:
+            return collect(value, folder)
+        finally:
+            timings["stage"] += (perf_counter_ns() - ended) / 1e9
 
 
 def _holds_objects(spec: Mapping[str, Any]) -> bool:
