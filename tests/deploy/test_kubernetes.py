@@ -146,10 +146,12 @@ def test_the_hub_takes_its_settings_and_secrets(
     [deployment] = of_kind(hub, "Deployment")
     command = deployment["spec"]["template"]["spec"]["initContainers"][0]["command"]
     script = command[2].replace("/data/", f"{tmp_path}/data/").replace("/run/secrets", str(mounted))
-    subprocess.run(["sh", "-c", script], check=True)
+    (mounted / "secret.key").chmod(0o440)
+    for _ in range(2):  # a pod whose sandbox is made anew begins from the beginning
+        subprocess.run(["sh", "-c", script], check=True)
     assert str(settings.secret_file) == "/data/hub/secret.key"
     key = tmp_path / "data" / "hub" / "secret.key"
-    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(key.stat().st_mode) & 0o077 == 0
     assert HubSecret(key).open().fingerprint
 
 

@@ -236,7 +236,7 @@ def test_its_settings_are_settings() -> None:
 
 
 def test_its_metrics_are_metrics() -> None:
-    nothing = Snapshot({}, 0, {}, (), {}, {}, {}, 0, 1)
+    nothing = Snapshot({}, 0, {}, {}, (), {}, {}, {}, 0, 1)
     known = set(re.findall(r"^# TYPE (\S+)", render(Figures(), nothing).decode(), re.MULTILINE))
     text = re.sub(r"dlhub_hub_\w+|dlhub_sdk|dlhub_metrics_token|dlhub_ca", "", HOW_TO)
     named = {name for name in re.findall(r"\bdlhub_[a-z_]+", text) if not name.endswith("_")}

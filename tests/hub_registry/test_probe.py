@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,6 +13,7 @@ from hub_registry.__main__ import main
 from hub_registry.errors import UnavailableError
 from hub_registry.probe import probe
 from hub_registry.settings import Settings
+from rabbitmq import make_certificate
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -43,6 +45,22 @@ def test_it_asks_where_the_hub_listens(tmp_path: Path, port: int, capsys: pytest
     assert main(["probe", "--data-dir", str(tmp_path), "--port", str(port)]) == 0
     assert main(["probe", "--ready", "--data-dir", str(tmp_path), "--port", str(port)]) == 1
     assert "503" in capsys.readouterr().err
+
+
+def test_the_hubs_own_certificate_is_good_enough(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        settings = Settings.load(
+            data_dir=tmp_path, port=server.server_port, tls_certificate=certificate, tls_key=key
+        )
+        assert probe(settings, "/api/v1/health") == "{}"
+        server.shutdown()
+        thread.join()
 
 
 def test_a_free_port_is_read_from_what_the_hub_wrote(tmp_path: Path, port: int) -> None:

@@ -113,7 +113,7 @@ class _Values:
 
     def _sites(self) -> Iterator[Metric]:
         rows = self._snapshot.sites
-        waiting = {(str(row["environment"])[:12],): row["waiting"] for row in rows}
+        waiting = {(digest[:12],): count for digest, count in self._snapshot.waiting.items()}
         yield _gauge(
             "dlhub_queue_depth",
             "Calls that wait in memory for workers, by environment (the beginning of its digest).",

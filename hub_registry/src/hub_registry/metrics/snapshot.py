@@ -36,6 +36,8 @@ class Snapshot:
         not answer.
     gateway
         The gateway's tasks that are this hub's to send or were sent by it, by state; None as above.
+    waiting
+        Events in memory that wait for workers, by environment.
     sites
         `Router.status`: a row for each environment and site.
     endpoints
@@ -53,6 +55,7 @@ class Snapshot:
     running: Mapping[str, int]
     unfinished: int | None
     gateway: Mapping[str, int] | None
+    waiting: Mapping[str, int]
     sites: Sequence[Mapping[str, Any]]
     endpoints: Mapping[str, int]
     endpoint_workers: Mapping[str, int]
@@ -67,6 +70,7 @@ async def take(hub: Hub) -> Snapshot:
     endpoints, workers = hub.endpoints.count() if hub.endpoints is not None else ({}, {})
     in_memory = {
         "running": {state.name: states[state] for state in TaskState if not state.is_final},
+        "waiting": hub.task_runtime.router.depths(),
         "sites": hub.task_runtime.router.status(),
         "endpoints": endpoints,
         "endpoint_workers": workers,

@@ -131,6 +131,10 @@ class Router:
         lane = self._lanes.get(environment_digest)
         return lane.waiting if lane is not None else 0
 
+    def depths(self) -> dict[str, int]:
+        """Events in memory that wait for workers, by environment, also where no site can be reached."""
+        return {digest: lane.waiting for digest, lane in self._lanes.items()}
+
     def status(self) -> list[dict[str, object]]:
         """What each environment's endpoints are doing, and what is known of their sites."""
         now = self._clock()
