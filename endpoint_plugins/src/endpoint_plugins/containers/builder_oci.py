@@ -197,7 +197,7 @@ def _identity(found: dict[str, Any]) -> str:
 
 def _bytes(text: str) -> int:
     """What buildah writes as ``485 MB``."""
-    number, _, unit = text.partition(" ")
+    number, _, unit = text.strip().partition(" ")
     factors = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
     return int(float(number) * factors.get(unit.upper(), 0)) if unit else 0
 
