@@ -23,6 +23,7 @@ import structlog
 from endpoint_plugins.errors import WorkersStartError
 from endpoint_plugins.workers.environment import clean_environment, copy_runtime
 from endpoint_plugins.workers.options import LOOPBACK, WorkersOptions
+from endpoint_plugins.workers.pods import POD_TASKS, pod_command
 from home_run.guard import guarded
 from home_run.worker_logs import WorkerLogs
 
@@ -140,7 +141,9 @@ class Engine:
         name, *arguments = shlex.split(launch.format(block_id=block))
         assert name == LAUNCH_NAME, "as built"
         command = [self._options.python, "-m", WORKER_POOL, *arguments]
-        if self._runtime is not None:
+        if self._is_pod:
+            command = pod_command(command, self.engine.executor.cert_dir)
+        elif self._runtime is not None:
             command = ["/bin/sh", "-c", _WITH_RUNTIME, str(self._runtime), *command]
         return list(self._options.wrap(command, self._run_dir, variables))
 
@@ -216,6 +219,8 @@ def _build(options: WorkersOptions, provider: Any) -> SiteEngine | SiteMPIEngine
         executor.all_addresses = set(own_addresses())
     if options.scheduler["kind"] != "kubernetes":  # pods do not see the file it is in
         executor.log_config = WorkerLogs()
+    else:
+        engine.working_dir = POD_TASKS
     executor.launch_cmd = DEFAULT_LAUNCH_CMD
     return engine
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from endpoint_plugins.agent.interface import Done, WorkersState
+from endpoint_plugins.agent.interface import Done, TaskSettings, WorkersState
 from endpoint_plugins.errors import WorkersError, WorkersStartError
 from endpoint_plugins.workers.blocks import BlockRecord, Blocks
 from endpoint_plugins.workers.calls import Calls
@@ -114,6 +114,20 @@ class EngineWorkers:
         engine = self._session.engine.engine
         run_task(engine, packed_task, dict(resource_specification), list(result_serializers), task_id, done)
         self._noticed()
+
+    def task_settings(self) -> TaskSettings | None:
+        """See `Workers.task_settings`."""
+        if self._options.mpi or self._stopped:
+            return None
+        engine = self._session.engine.engine
+        return TaskSettings(
+            endpoint_id=str(self._options.endpoint_id),
+            run_dir=str(engine.working_dir),
+            sandbox=engine.run_in_sandbox,
+            deserializers=[
+                f"{each.__module__}.{each.__name__}" for each in engine.serde.allowed_deserializer_types
+            ],
+        )
 
     def want(self, waiting: int) -> None:
         """See `Workers.want`."""

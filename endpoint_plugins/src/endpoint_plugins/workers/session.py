@@ -42,7 +42,7 @@ class Session:
         self._keeper: Any = None
         self._variables: dict[str, str] = {}
         self._words: Commands | None = None
-        self._groups: list[int] = []
+        self._groups: dict[str, int] = {}
         self.book = JobBook(options.directory, options.endpoint_id)
         self.engine: Engine
         self.scheduler: Scheduler
@@ -87,7 +87,7 @@ class Session:
         self.book.submitted(record.name, record.job)
         if self._options.scheduler["kind"] == "local":
             with suppress(ProcessLookupError):
-                self._groups.append(os.getpgid(int(record.job)))
+                self._groups[record.name] = os.getpgid(int(record.job))
 
     def words_of(self, error: Exception) -> str:
         """What the scheduler said when it refused a job."""
@@ -101,6 +101,7 @@ class Session:
 
     def ended(self, record: BlockRecord) -> None:
         """Note that a block has ended."""
+        self._groups.pop(record.name, None)
         self.book.ended(record.name)
 
     def why(self, record: BlockRecord) -> str:
@@ -140,7 +141,7 @@ class Session:
         lifeline.release()
         if hasattr(self, "engine"):
             self.engine.stop()
-        wait_groups_ended(self._groups, STOP_S)
+        wait_groups_ended(list(self._groups.values()), STOP_S)
         if self._options.containers:
             remove_containers(Commands(None), self._options.containers)
         if self._keeper is not None and not left:

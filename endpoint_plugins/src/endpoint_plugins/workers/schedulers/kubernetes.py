@@ -44,7 +44,7 @@ class Kubernetes(Scheduler):
                     self._api().delete_namespaced_pod(
                         pod.metadata.name,
                         pod.metadata.namespace,
-                        grace_period_seconds=5,
+                        grace_period_seconds=1,
                         _request_timeout=TIMEOUT_S,
                     )
 
