@@ -1,4 +1,4 @@
-"""Rendered scripts at work on real schedulers: what a profile says of a job is what the job is."""
+"""Rendered scripts at work on real schedulers and in containers: what a profile says is what there is."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import pytest
 from endpoint_plugins.profiles import Choice
 from endpoint_plugins.profiles.parsl_script import parsl_script
 from endpoint_plugins.profiles.schedulers import ADAPTER
-from testbed.fixtures import pbs, pbs_of_process, slurm, slurm_of_process
+from testbed.containers import WORKER, Containers
+from testbed.fixtures import containers, pbs, pbs_of_process, slurm, slurm_of_process
 from testbed.pbs import PbsCluster
 from testbed.slurm import SlurmCluster
 
-__all__ = ["pbs", "pbs_of_process", "slurm", "slurm_of_process"]
+__all__ = ["containers", "pbs", "pbs_of_process", "slurm", "slurm_of_process"]
 
 #: Prints, as JSON, what each of some calls finds of its job.
 WORK = """
@@ -36,7 +37,9 @@ if __name__ == "__main__":
             found = {name: os.environ.get(name) for name in names}
             ask = 'command -v scontrol > /dev/null && scontrol show job "$SLURM_JOB_ID" || true'
             told = subprocess.run(["sh", "-c", ask], capture_output=True, text=True)
-            return found | {"job": " ".join(told.stdout.split())}
+            places = {"root": "/etc", "scratch": "/tmp", "here": os.getcwd()}
+            writable = {name: os.access(place, os.W_OK) for name, place in places.items()}
+            return found | {"job": " ".join(told.stdout.split())} | writable
 
         print(json.dumps([each.result(150) for each in [job(NAMES) for _ in range(4)]]))
 """
@@ -111,3 +114,21 @@ def test_pbs(pbs: PbsCluster, tmp_path: Path) -> None:
     )
     assert [each["DLHUB_TEST_INIT"] for each in found] == ["{{ said }} $HOME"] * 4
     assert {each["PARSL_WORKER_COUNT"] for each in found} == {"1"}
+
+
+@pytest.mark.service("podman")
+def test_podman(containers: Containers, tmp_path: Path) -> None:
+    profile = ADAPTER.validate_python(
+        _settings(
+            scheduler="local",
+            launcher="single_node",
+            walltime_s=None,
+            container={"runtime": "podman", "network": True, "scratch_gib": 0.1},
+            choices={"images": [WORKER]},
+        )
+    )
+    script = parsl_script(profile.choose(Choice(image=WORKER)), str(tmp_path / "run"))
+    found = _found(script, ["PARSL_WORKER_COUNT", "DLHUB_TEST_INIT"], tmp_path, containers.variables)
+    # The container has nothing of the node's environment, and writes to its scratch only.
+    assert {(each["PARSL_WORKER_COUNT"], each["DLHUB_TEST_INIT"]) for each in found} == {("1", None)}
+    assert {(each["root"], each["scratch"]) for each in found} == {(False, True)}

@@ -31,8 +31,8 @@ _HELP = """Site profiles: one cluster's settings in one YAML file.
   dlhub-endpoint profile check profile.yaml   every problem, with its line
   dlhub-endpoint profile render polaris --set account=ABC --for stock -o DIR
 
-What is yours to fill in of a profile that comes with this, such as an account,
-an editor changes for good, and --set for one command."""
+Profiles that come with this have settings that are yours to fill in, such as
+an account: --set does it for one command, an editor for good."""
 
 _SCHEMA_HELP = """Write the JSON schema of profiles, with which editors complete and check them.
 
