@@ -154,30 +154,43 @@ class CharliecloudBuilder(_DirectoryBuilder):
 
     def build(self, context: Path, recipe: Recipe, name: str, log: Log) -> None:
         """See `Builder.build`."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         containerfile = context / CONTAINERFILE
         base = recipe.base.reference
         if base.startswith("/"):
             local = f"dlhub-base-{recipe.base.identity[-16:]}"
-            if f"{local}\n" not in run_tool(["ch-image", "list"], variables=self._variables()) + "\n":
-                run_tool(["ch-image", "import", base, local], log=log, variables=self._variables())
+            if (
+                f"{local}\n"
+                not in run_tool([_program("ch-image"), "list"], variables=self._variables()) + "\n"
+            ):
+                run_tool([_program("ch-image"), "import", base, local], log=log, variables=self._variables())
             containerfile = context / "Containerfile.charliecloud"
             text = (context / CONTAINERFILE).read_text(encoding="utf-8")
             containerfile.write_text(text.replace(f"FROM {base}", f"FROM {local}", 1), encoding="utf-8")
         tag = f"dlhub-{recipe.key[:32]}"
-        command = ["ch-image", "build", "--rebuild", "-t", tag, "-f", str(containerfile), str(context)]
+        command = [
+            _program("ch-image"),
+            "build",
+            "--rebuild",
+            "-t",
+            tag,
+            "-f",
+            str(containerfile),
+            str(context),
+        ]
         run_tool(command, log=log, variables=self._variables())
         path = self.path(name)
         remove_tree(path)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        convert = ["ch-convert", "-i", "ch-image", "-o", "dir"]
+        convert = [_program("ch-convert"), "-i", "ch-image", "-o", "dir"]
         run_tool([*convert, tag, str(path)], log=log, variables=self._variables())
-        run_tool(["ch-image", "delete", tag], variables=self._variables())
+        run_tool([_program("ch-image"), "delete", tag], variables=self._variables())
 
     def run(self, name: str, command: Sequence[str], log: Log) -> Ended:
         """See `Builder.run`."""
         before = ["unshare", "--user", "--map-current-user", "--net", "--"]
         options = ["--unset-env=*", "--set-env=HOME=/tmp", "--set-env=PATH=/usr/bin:/bin", "--private-tmp"]
-        inside = ["ch-run", *options, str(self.path(name)), "--", *command]
+        inside = [_program("ch-run"), *options, str(self.path(name)), "--", *command]
         return try_tool([*before, *inside], log=log, variables=self._variables(), timeout_s=TEST_TIMEOUT_S)
 
     def _variables(self) -> dict[str, str]:
@@ -187,6 +200,11 @@ class CharliecloudBuilder(_DirectoryBuilder):
             "PATH": f"/usr/bin:/bin:{os.environ.get('PATH', '')}",
             "USER": os.environ.get("USER") or getpass.getuser(),
         }
+
+
+def _program(name: str) -> str:
+    """Where it is on the agent's own PATH."""
+    return shutil.which(name) or name
 
 
 def _cannot(name: str, what: str) -> ContainerError:
