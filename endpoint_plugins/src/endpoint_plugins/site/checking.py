@@ -18,7 +18,6 @@ from endpoint_plugins.credentials import Credentials
 from endpoint_plugins.errors import HubUnreachableError, ProfileError
 from endpoint_plugins.profiles import SiteProfile, load_profile
 from endpoint_plugins.site.presenting import presented
-from endpoint_plugins.site.remedies import remedy_for
 from endpoint_plugins.site.steps import STEPS, Notes, StepFailedError, Steps
 from endpoint_plugins.site.trial import Trial
 
@@ -244,7 +243,7 @@ def _judge(
         if problem := found.get(f"{setting}_error"):
             raise StepFailedError(
                 f"{setting}_dir cannot be written {node}: {problem}.",
-                remedy=remedy_for(problem, f"Set `{setting}_dir` to a directory that nodes can write."),
+                remedy=f"Set `{setting}_dir` to a directory that this user can write on nodes.",
             )
     if not is_here or "folder_error" in found:
         notes.warn(

@@ -81,9 +81,13 @@ def scratch_directory(machine: Machine) -> Directory:
         if machine.environment.get(name):
             return Directory(f"${name}", f"the variable {name} names the node's own disk", False)
     for candidate in (Path("/local/scratch"), Path("/lscratch"), Path("/scratch/local")):
-        if candidate.is_dir() and os.access(candidate, os.W_OK | os.X_OK) and not is_shared(candidate):
+        if _is_ours(candidate) and not is_shared(candidate):
             return Directory(str(candidate), "it is a disk of the machine's own", False, free_gib(candidate))
-    return Directory("/tmp", "every node has it", False, free_gib(Path("/tmp")))  # noqa: S108
+    usual = Path("/tmp")  # noqa: S108 - workers make directories of their own in it
+    if _is_ours(usual):
+        return Directory(str(usual), "every node has it", False, free_gib(usual))
+    reason = f"this user cannot write to {usual} here, nor is a disk of the node's own known"
+    return Directory("~/.dlhub/scratch", reason, True, free_gib(machine.home))
 
 
 def free_gib(path: Path) -> float | None:

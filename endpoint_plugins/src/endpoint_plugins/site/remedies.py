@@ -29,6 +29,10 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
         "No node has what is asked for: look at `constraint`, `gres`, `cores_per_node` and "
         "`memory_per_node_gib`.",
     ),
+    (
+        r"mktemp: failed|Read-only file system|No space left|quota",
+        "Set `scratch_dir` and `cache_dir` to directories that this user can write on nodes.",
+    ),
     (r"not a member of|access.*denied|Permission denied", "Ask the site for access, or take another queue."),
     (
         r"Unable to contact|Connection refused|cannot connect|Communication failure|did not answer",
