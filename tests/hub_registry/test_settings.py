@@ -97,3 +97,11 @@ def test_a_secret_is_a_file_of_its_own(tmp_path: Path, monkeypatch: pytest.Monke
     assert Settings.load().port == 1003
     monkeypatch.setenv(f"{ENV_PREFIX}SECRETS_DIR", str(tmp_path / "none"))
     assert Settings.load().broker_url == ""
+
+
+def test_rules_of_references_are_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="'gopher' is none of"):
+        Settings.load(data_dir=tmp_path, staging='{"schemes": ["gopher"]}')
+    (tmp_path / "rules.json").write_text('{"schemes": ["hub", "s3"]}')
+    monkeypatch.chdir(tmp_path)
+    assert Settings.load(data_dir=tmp_path, staging="rules.json").staging == str(tmp_path / "rules.json")

@@ -14,7 +14,7 @@
 ``list``        ``item_type``
 ``tuple``       ``element_types``
 ``dict``        ``properties``
-``file``        ``{"url", "headers"}``; see `home_run.files`
+``file``        ``{"url", "sha256"}``, ``{"name", "content"}``; see `home_run.files`
 ``python object`` ``python_type``, a class by its full name
 ``any``         everything
 =============== =======================================================================

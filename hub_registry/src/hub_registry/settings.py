@@ -328,6 +328,22 @@ class Settings(BaseSettings):
         # The hub's children run in other directories.
         return path.expanduser().absolute() if path is not None else None
 
+    @field_validator("staging")
+    @classmethod
+    def _check_staging(cls, text: str) -> str:
+        if text.strip():
+            # Imported here: it loads numpy, and few hubs have rules.
+            from home_run.remote.errors import SiteSetupError
+            from home_run.staging.rules import parse_rules
+
+            try:
+                parse_rules(text)
+            except SiteSetupError as error:
+                raise ValueError(f"staging: {error.message}") from error
+            if not text.lstrip().startswith("{"):  # the hub's children run in other directories
+                return str(Path(text.strip()).expanduser().absolute())
+        return text
+
     @model_validator(mode="after")
     def _check_fabrics(self) -> Settings:
         names = self.fabric_names

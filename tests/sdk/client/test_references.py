@@ -109,6 +109,18 @@ def test_a_run_says_where_its_output_goes(
     assert client.run("ada/x", reference) == reference
 
 
+def test_arrays_in_files_pass_the_check_of_inputs_here(hub: FakeHub, client: DLHubClient) -> None:
+    method = {"input": {"type": "ndarray"}, "output": {"type": "any"}}
+    document = {
+        "datacite": {"titles": [{"title": "y"}]},
+        "dlhub": {"name": "y", "version": "1", "files": {}},
+        "servable": {"methods": {"run": method}},
+    }
+    hub._store("ada", document, {}, lambda method, event: (event["inputs"], {"success": True, "exc": None}))
+    reference = Reference("s3://bucket/a.npy")
+    assert client.run("ada/y", reference, validate_input=True) == reference
+
+
 def test_a_servable_in_this_process_sends_its_output_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: DLHubClient
 ) -> None:

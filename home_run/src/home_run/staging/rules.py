@@ -38,7 +38,7 @@ from home_run.remote.errors import SiteSetupError
 from home_run.staging.errors import ReferenceRefusedError
 from home_run.staging.references import SCHEMES, Reference
 
-__all__ = ["Rules", "read_rules"]
+__all__ = ["Rules", "parse_rules", "read_rules"]
 
 _NAME = "DLHUB_STAGING"
 _PORTS = {"https": 443, "http": 80, "sftp": 22}
@@ -159,7 +159,18 @@ def read_rules() -> Rules:
     SiteSetupError
         If they cannot be read; what is wrong is named.
     """
-    text = os.environ.get(_NAME, "").strip()
+    return parse_rules(os.environ.get(_NAME, ""))
+
+
+def parse_rules(text: str) -> Rules:
+    """Read rules: a JSON object, the path of a file with one, or nothing.
+
+    Raises
+    ------
+    SiteSetupError
+        If they cannot be read; what is wrong is named.
+    """
+    text = text.strip()
     try:
         if text and not text.startswith("{"):
             text = Path(text).expanduser().read_text(encoding="utf-8")
@@ -169,8 +180,8 @@ def read_rules() -> Rules:
         return Rules(**_checked(content))
     except (OSError, ValueError) as exc:
         raise SiteSetupError(
-            f"The site's staging rules in {_NAME} cannot be read: {exc}.",
-            remedy="The site can correct them: a JSON object, or the path of a file with one.",
+            f"The site's staging rules cannot be read: {exc}.",
+            remedy=f"The site can correct {_NAME}: a JSON object, or the path of a file with one.",
         ) from exc
 
 
