@@ -81,6 +81,13 @@ def test_every_setting_says_what_it_does() -> None:
         assert field.description.endswith("."), name
 
 
+def test_a_secret_that_cannot_be_read_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{ENV_PREFIX}SECRETS_DIR", str(tmp_path))
+    (tmp_path / "dlhub_hub_broker_url").write_bytes(b"\xff\xfe")  # root reads what it may not
+    with pytest.raises(ConfigurationError, match=r"broker_url.*SECRETS_DIR"):
+        Settings.load()
+
+
 def test_a_secret_is_a_file_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = tmp_path / "secrets"
     secrets.mkdir()

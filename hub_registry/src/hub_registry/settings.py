@@ -18,6 +18,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SecretsSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -413,6 +414,11 @@ class Settings(BaseSettings):
                 "The hub cannot be set up like this: " + "; ".join(_sentences(error)) + ".",
                 remedy=f"A setting is an option (--port), a variable ({ENV_PREFIX}PORT) or a line of the "
                 "configuration file (port = 8787); `hub_registry serve --help` lists all.",
+            ) from error
+        except SettingsError as error:
+            raise ConfigurationError(
+                f"A setting cannot be read: {error}: {error.__cause__}.",
+                remedy=f"Let the hub's user read every file in the directory {ENV_PREFIX}SECRETS_DIR.",
             ) from error
         except ValueError as error:  # the TOML file cannot be read
             raise ConfigurationError(
