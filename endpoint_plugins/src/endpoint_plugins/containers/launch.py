@@ -10,6 +10,7 @@ from pathlib import Path
 
 from endpoint_plugins.errors import ContainerError
 from endpoint_plugins.profiles import SiteProfile
+from endpoint_plugins.profiles.staging import staging_variables
 
 __all__ = ["LABEL_USER_ENDPOINT", "SCRATCH", "Launch", "Place", "isolation_of", "launch_of", "shell_word"]
 
@@ -140,7 +141,7 @@ def launch_of(
         read_only=container.read_only,
         scratch_bytes=scratch,
         scratch_dir=profile.scratch_dir,
-        variables={**isolation, **(variables or {})},
+        variables={**isolation, **staging_variables(profile), **(variables or {})},
         cache_dir=cache,
         accelerators=profile.accelerator_kind if profile.accelerators_per_node else None,
         options=container.options,

@@ -10,6 +10,8 @@ from endpoint_plugins.profiles.values import Image, ImagePattern, Seconds, SiteP
 
 Runtime = Literal["none", "podman", "docker", "apptainer", "charliecloud", "bubblewrap", "kubernetes"]
 Scheme = Literal["hub", "https", "s3", "sftp", "file", "globus", "proxystore"]
+#: A host, all hosts below one, and the port where it is not the usual one.
+Host = Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:\d{1,5})?$")]
 
 
 class Section(BaseModel):
@@ -122,10 +124,49 @@ class Staging(Section):
     roots: tuple[SitePath, ...] = Field(
         default=(), description="Directories of the site that `file` references may be in."
     )
-    hosts: tuple[Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}$")], ...] = Field(
+    writable_roots: tuple[SitePath, ...] = Field(
+        default=(), description="Directories that outputs may be written to, and read from again."
+    )
+    in_place: bool = Field(
+        default=False,
+        description="Hand out files below the roots as they are, not as a copy in the cache. Only where "
+        "everybody who can write there is trusted.",
+    )
+    hosts: tuple[Host, ...] = Field(
         default=(),
-        description="Hosts that `https`, `s3` and `sftp` references may name; `*.example.org` is all below "
-        "example.org. Default: every one.",
+        description="Hosts that `https` and `sftp` references may name; `*.example.org` is all below "
+        "example.org, `host:port` a port that is not the usual one. Default: every one with a public "
+        "address.",
+    )
+    private_hosts: tuple[Host, ...] = Field(
+        default=(), description="Hosts that may have an address of a private network."
+    )
+    buckets: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/=-]{0,1023}$")], ...] = Field(
+        default=(),
+        description="Buckets, or `bucket/prefix`, for which the site's own S3 credentials are used, and to "
+        "which outputs may be sent. Others are read without credentials.",
+    )
+    s3_endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://[A-Za-z0-9][A-Za-z0-9.:/_-]*)?$",
+        description="Address of an S3 service that is not Amazon's.",
+    )
+    collections: tuple[Token, ...] = Field(
+        default=(),
+        description="Globus collections, by id. Default: all that the site's Globus identity can read.",
+    )
+    globus_collection: Token | None = Field(
+        default=None,
+        description="The site's own collection, to which Globus Transfer brings files. Without it they come "
+        "by HTTPS.",
+    )
+    globus_root: SitePath | None = Field(
+        default=None, description="Where that collection is on the nodes. Needs globus_collection."
+    )
+    credentials: SitePath | None = Field(
+        default=None,
+        description="File of mode 0600 with the site's credentials for all these; see "
+        "[data](data.md#credentials). They are never in a profile.",
     )
     max_gib: float = Field(default=100, gt=0, description="Largest file that is moved.")
     cache_gib: float = Field(
@@ -134,8 +175,10 @@ class Staging(Section):
 
     @model_validator(mode="after")
     def _has_roots(self) -> Staging:
-        if "file" in self.schemes and not self.roots:
+        if "file" in self.schemes and not self.roots and not self.writable_roots:
             raise ValueError("file references need staging.roots: name the directories they may be in")
+        if bool(self.globus_root) != bool(self.globus_collection):
+            raise ValueError("staging.globus_collection and staging.globus_root go together")
         return self
 
 

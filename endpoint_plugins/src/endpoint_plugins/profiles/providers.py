@@ -21,6 +21,7 @@ from endpoint_plugins.profiles.schedulers import (
     SlurmProfile,
     TorqueProfile,
 )
+from endpoint_plugins.profiles.staging import staging_variables
 
 if TYPE_CHECKING:
     from parsl.providers.base import ExecutionProvider
@@ -96,11 +97,13 @@ def provider_document(profile: SiteProfile) -> dict[str, Any]:
 
 
 def worker_init(profile: SiteProfile) -> str:
-    """Shell commands on each node before the worker pool: the profile's own, then its interpreter's path."""
+    """Shell commands on each node before the worker pool: the profile's own, then what follows from it."""
     lines = [profile.worker_init.rstrip("\n")] if profile.worker_init.strip() else []
     if profile.python:
         directory = profile.python.rpartition("/")[0] or "/"
         lines.append(f"export PATH={_in_shell(directory)}:$PATH")
+    for name, value in staging_variables(profile).items():
+        lines.append(f"export {name}={shlex.quote(value)}")
     return "\n".join(lines)
 
 

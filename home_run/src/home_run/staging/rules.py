@@ -21,6 +21,8 @@
 ``caller_credentials`` Take URLs with a user or a signature, and headers, from callers. Default: false.
 ``credentials``        File with the site's credentials; see `home_run.staging.keys`.
 ====================== ====================================================================================
+
+Paths may begin with ``~`` and have variables of the worker's environment in them.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from home_run.staging.references import SCHEMES, Reference
 __all__ = ["Rules", "parse_rules", "read_rules"]
 
 _NAME = "DLHUB_STAGING"
+_PATHS = ("roots", "writable_roots", "credentials")
 _PORTS = {"https": 443, "http": 80, "sftp": 22}
 
 
@@ -185,6 +188,13 @@ def parse_rules(text: str) -> Rules:
         ) from exc
 
 
+def _expanded(value: Any) -> Any:
+    """Fill in the home directory and variables of the machine in a path, or in several."""
+    if isinstance(value, tuple):
+        return tuple(map(_expanded, value))
+    return os.path.expandvars(Path(value).expanduser()) if value else value
+
+
 def _checked(content: Mapping[str, Any]) -> dict[str, Any]:
     known = {each.name: each.default for each in fields(Rules)}
     out: dict[str, Any] = {}
@@ -201,7 +211,9 @@ def _checked(content: Mapping[str, Any]) -> dict[str, Any]:
                 raise ValueError(f"{name} is {value!r:.80}, not an object")
         elif type(value) is not type(default):
             raise ValueError(f"{name} is {value!r:.80}, not {type(default).__name__}")
-        out[name] = value
+        out[name] = _expanded(value) if name in _PATHS else value
+    if "globus" in out:
+        out["globus"] = {name: _expanded(str(value)) for name, value in out["globus"].items()}
     unknown = [scheme for scheme in out.get("schemes", ()) if scheme not in SCHEMES]
     if unknown:
         raise ValueError(f"the scheme {unknown[0]!r} is none of {', '.join(SCHEMES)}")
