@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from typing import Any
 
-from endpoint_plugins.agent.interface import Done, WorkersState
+from endpoint_plugins.agent.interface import Done, TaskSettings, WorkersState
 from endpoint_plugins.errors import WorkerLostError, WorkersStartError
 
 
@@ -58,6 +58,9 @@ class PoolWorkers:
         done: Done,
     ) -> None:
         self._submit(done, run_task, packed_task, task_id, result_serializers)
+
+    def task_settings(self) -> TaskSettings | None:
+        return TaskSettings(str(uuid.UUID(int=0)), tempfile.gettempdir())
 
     def want(self, waiting: int) -> None:
         self.wanted.append(waiting)

@@ -35,7 +35,7 @@ class Held:
     stage
         queued → running → answered (→ spooled); then it is let go.
     alone
-        A call that it shared ended with the worker's death: it shares no other.
+        It shares no call: it asks for resources, or a call that it shared ended with the worker's death.
     result
         The result message, once there is one.
     session, tag
@@ -103,6 +103,7 @@ class Book:
         """Hold a task."""
         self._arrivals += 1
         held = self._held[headers.task_id] = Held(headers, body, batch, self._arrivals)
+        held.alone = bool(headers.resource_specification)
         return held
 
     def finish(self, task_id: str) -> Held | None:

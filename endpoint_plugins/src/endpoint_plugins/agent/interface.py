@@ -71,6 +71,28 @@ class WorkersState:
     figures: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class TaskSettings:
+    """How an engine has its workers run Globus Compute tasks.
+
+    Attributes
+    ----------
+    endpoint_id
+        Of the user endpoint.
+    run_dir
+        Where functions run.
+    sandbox
+        Whether each has a directory of its own there.
+    deserializers
+        By which strategies tasks may be read; empty for all.
+    """
+
+    endpoint_id: str
+    run_dir: str
+    sandbox: bool = False
+    deserializers: Sequence[str] = ()
+
+
 class Workers(Protocol):
     """Workers of one user endpoint: one engine with blocks that come and go."""
 
@@ -99,6 +121,9 @@ class Workers(Protocol):
         done: Done,
     ) -> None:
         """Run a Globus Compute task as the engine itself does; the answer is a packed ``Result``."""
+
+    def task_settings(self) -> TaskSettings | None:
+        """How the engine runs tasks, so that several can share a call; None where each needs its own."""
 
     def want(self, waiting: int) -> None:
         """Say how many calls wait in the agent beside those submitted: blocks are asked for accordingly."""

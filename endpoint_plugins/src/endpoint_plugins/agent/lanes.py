@@ -11,10 +11,11 @@ import math
 from collections import OrderedDict, deque
 
 from endpoint_plugins.agent.held import Held
-from endpoint_plugins.agent.servables import BatchKey
+from endpoint_plugins.agent.servables import BatchKey, is_servable
 
-#: What a shared call is expected to take at most, in seconds.
+#: What a shared call is expected to take at most, in seconds; of functions, whose times vary more, less.
 TARGET_S = 0.05
+FUNCTIONS_TARGET_S = 0.02
 MAX_BATCHES = 512
 MAX_BYTES = 4 * 1024**2
 #: Weight of the newest call in what is learned.
@@ -80,7 +81,7 @@ class Lanes:
         key = min(self._lanes, key=lambda each: self._lanes[each][0].number)
         lane = self._lanes[key]
         taken = [lane.popleft()]
-        if taken[0].batch is not None and not taken[0].alone:
+        if not taken[0].alone:
             self._fill(taken, lane, self._room(key, len(lane) + 1, free))
         self._waiting -= len(taken)
         if not lane:
@@ -93,7 +94,8 @@ class Lanes:
         if seconds is None:
             return 1, 1
         share = math.ceil(waiting / max(1, free))
-        return min(MAX_BATCHES, share), max(1, int(TARGET_S / max(seconds, 1e-6)))
+        target_s = TARGET_S if is_servable(key) else FUNCTIONS_TARGET_S
+        return min(MAX_BATCHES, share), max(1, int(target_s / max(seconds, 1e-6)))
 
     def _fill(self, taken: list[Held], lane: deque[Held], room: tuple[int, int]) -> None:
         batches, events = room

@@ -16,8 +16,8 @@ from globus_compute_common.messagepack.message_types import EPStatusReport
 _VERSION = b"\x01"
 #: Header of a task with the moment, in epoch seconds, after which nobody waits for it.
 DEADLINE_HEADER = "dlhub_deadline"
-#: Workers answer with up to 10 MiB; the stock endpoint sends no more either.
-MAX_RESULT_BYTES = 10 * 1024**2
+#: Results up to this size, in bytes, are read for how long their function ran.
+MAX_READ_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +117,17 @@ def pack_failure(task_id: str, code: str, text: str, details: Mapping[str, Any])
             pydantic_core.to_json(error),
         )
     )
+
+
+def run_seconds(result: bytes, otherwise: float) -> float:
+    """How long a function ran, as its packed result says it; `otherwise` where it does not, or is large."""
+    if len(result) > MAX_READ_BYTES:
+        return otherwise
+    try:
+        moments = [each["timestamp"] for each in pydantic_core.from_json(result[1:])["data"]["task_statuses"]]
+        return float(max(moments) - min(moments)) / 1e9
+    except (ValueError, TypeError, KeyError):
+        return otherwise
 
 
 def pack_report(sender: str, state: Mapping[str, Any]) -> bytes:

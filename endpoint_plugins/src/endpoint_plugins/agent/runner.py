@@ -12,15 +12,16 @@ import msgpack
 import structlog
 
 from endpoint_plugins.agent.held import Held
-from endpoint_plugins.agent.interface import Workers, WorkersState
-from endpoint_plugins.agent.lanes import Lanes, RunTimes
-from endpoint_plugins.agent.messages import is_past, pack_failure, pack_result
+from endpoint_plugins.agent.interface import Done, TaskSettings, Workers, WorkersState
+from endpoint_plugins.agent.lanes import FUNCTIONS_TARGET_S, Lanes, RunTimes
+from endpoint_plugins.agent.messages import is_past, pack_failure, pack_result, run_seconds
 from endpoint_plugins.agent.servables import pack_answer
 from endpoint_plugins.errors import SiteError, WorkerLostError, WorkersError, WorkersStartError
 
 log = structlog.get_logger(__name__)
 
 RUN_MANY = "home_run.remote.run_many"
+RUN_TASKS = "home_run.remote.run_tasks"
 #: Servable versions of which workers are said to have them loaded.
 MAX_WARM = 64
 #: Seconds for which the number of workers is taken for what it was.
@@ -155,7 +156,10 @@ class Runner:
         def done(answer: bytes | Exception) -> None:
             self.calls -= 1
             self.running -= len(tasks)
-            self._learn(time.monotonic() - began, len(tasks))
+            took_s = time.monotonic() - began
+            self._learn(took_s, len(tasks))
+            if len(tasks) == 1 and tasks[0].batch is None and isinstance(answer, bytes):
+                self._times.learn(tasks[0].key, run_seconds(answer, took_s))
             try:
                 self._on_answer(tasks, answer)
             except Exception as error:  # nobody else would answer them
@@ -166,21 +170,26 @@ class Runner:
             self.pump()
 
         try:
-            if tasks[0].batch is None:
-                headers = tasks[0].headers
-                self._workers.run_task(
-                    tasks[0].body,
-                    headers.resource_specification,
-                    headers.result_serializers,
-                    headers.task_id,
-                    done,
-                )
-            else:
-                requests = [each.batch.request for each in tasks if each.batch is not None]
-                self._workers.call(RUN_MANY, msgpack.packb({"v": 1, "requests": requests}), done)
+            self._submit(tasks, done)
         except Exception as error:
             log.exception("call_not_made")
             done(error)
+
+    def _submit(self, tasks: list[Held], done: Done) -> None:
+        if tasks[0].batch is not None:
+            requests = [each.batch.request for each in tasks if each.batch is not None]
+            self._workers.call(RUN_MANY, msgpack.packb({"v": 1, "requests": requests}), done)
+        elif len(tasks) > 1 and (settings := self._workers.task_settings()) is not None:
+            self._workers.call(RUN_TASKS, pack_tasks(settings, tasks), done)
+        else:
+            headers = tasks[0].headers
+            self._workers.run_task(
+                tasks[0].body,
+                headers.resource_specification,
+                headers.result_serializers,
+                headers.task_id,
+                done,
+            )
 
     def _learn(self, seconds: float, tasks: int) -> None:
         known = self.call_s
@@ -190,18 +199,36 @@ class Runner:
     def _on_answer(self, tasks: list[Held], answer: bytes | Exception) -> None:
         if isinstance(answer, WorkerLostError) and len(tasks) > 1:
             # One of them has killed it: which one, they show alone.
-            for each in tasks:
-                each.stage, each.alone = "queued", True
-            self._lanes.put_back(tasks)
+            self._run_alone(tasks)
+        elif isinstance(answer, Exception) and len(tasks) > 1 and tasks[0].batch is None:
+            # The workers may lack what runs several.
+            asyncio.get_running_loop().call_soon(self._run_alone, tasks)
         elif isinstance(answer, WorkersError) and not isinstance(answer, WorkerLostError):
             # If the engine itself has ended, that is told right after this: then it is no fault of theirs.
             asyncio.get_running_loop().call_soon(self._fail_unless_over, tasks, answer)
         elif isinstance(answer, Exception):
             self._fail_all(tasks, answer)
-        elif tasks[0].batch is None:
+        elif tasks[0].batch is not None:
+            self._share_out(tasks, answer)
+        elif len(tasks) == 1:
             self._answer(tasks[0], answer)
         else:
-            self._share_out(tasks, answer)
+            self._share_out_tasks(tasks, answer)
+
+    def _run_alone(self, tasks: list[Held]) -> None:
+        if not self._is_over:
+            for each in tasks:
+                each.stage, each.alone = "queued", True
+            self._lanes.put_back(tasks)
+            self.pump()
+
+    def _share_out_tasks(self, tasks: list[Held], packed: bytes) -> None:
+        content = msgpack.unpackb(packed)
+        for held, result, spent_s in zip(tasks, content["results"], content["spent_s"], strict=True):
+            if result is not None:
+                self._times.learn(held.key, spent_s)
+                self._answer(held, result)
+        self._run_alone([each for each in tasks if each.result is None])
 
     def _fail_unless_over(self, tasks: list[Held], error: Exception) -> None:
         if not self._is_over:
@@ -231,6 +258,25 @@ class Runner:
             self.load_s.pop(self._warm.popitem(last=False)[0], None)
         if load_s > 0 and (load_s > 0.001 or digest not in self.load_s):
             self.load_s[digest] = round(load_s, 4)
+
+
+def pack_tasks(settings: TaskSettings, tasks: Sequence[Held]) -> bytes:
+    """Several tasks of one function, for `home_run.remote.run_tasks`."""
+    packed: bytes = msgpack.packb(
+        {
+            "v": 1,
+            "endpoint": settings.endpoint_id,
+            "run_dir": settings.run_dir,
+            "sandbox": settings.sandbox,
+            "deserializers": list(settings.deserializers),
+            "budget_s": 2 * FUNCTIONS_TARGET_S,
+            "tasks": [
+                {"id": each.id, "task": each.body, "serializers": list(each.headers.result_serializers)}
+                for each in tasks
+            ],
+        }
+    )
+    return packed
 
 
 def _described(error: Exception) -> tuple[str, str]:

@@ -34,8 +34,14 @@ def _packed(buffer: str) -> str:
 
 FUNCTION_CODE = _packed(f"{_SOURCE}dlhub_run:{FUNCTION_SOURCE}")
 
-#: What a batch is about and where it comes from: batches with the same may share a call.
+#: What a batch is about and where it comes from: batches with the same may share a call. Of functions, an
+#: empty text and the function's id.
 BatchKey = tuple[str, ...]
+
+
+def is_servable(key: BatchKey) -> bool:
+    """Whether a key is of a servable."""
+    return bool(key[0])
 
 
 @dataclass(frozen=True, slots=True)

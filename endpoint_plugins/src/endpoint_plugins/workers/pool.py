@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,8 +34,13 @@ log = structlog.get_logger(__name__)
 AWAITED_S = 0.1
 LOOK_S = 1.0
 BETWEEN_S = 0.05
+#: A block without pools is ended after so long, and one that was to end and lives is told so once more.
+EMPTY_S = 30.0
+CANCEL_AGAIN_S = 30.0
 #: How long `stop` waits for a submission that is under way.
 SUBMITTING_S = 10.0
+#: The same for a question to the interchange, which may be dead.
+ASKING_S = 2.0
 
 
 class EngineWorkers:
@@ -117,7 +123,7 @@ class EngineWorkers:
 
     def task_settings(self) -> TaskSettings | None:
         """See `Workers.task_settings`."""
-        if self._options.mpi or self._stopped:
+        if self._options.mpi:
             return None
         engine = self._session.engine.engine
         return TaskSettings(
@@ -166,9 +172,12 @@ class EngineWorkers:
             task.cancel()
         self._calls.close(WorkersError("The workers were stopped."))
         self._scheduler_thread.shutdown(wait=False, cancel_futures=True)
-        submitting = not await asyncio.to_thread(_ended, self._scheduler_thread, SUBMITTING_S)
-        await asyncio.to_thread(self._session.stop, self._blocks.live(), submitting=submitting)
-        self._interchange_thread.shutdown(wait=False)
+        self._interchange_thread.shutdown(wait=False, cancel_futures=True)
+        submitting = await asyncio.to_thread(_still_runs, self._scheduler_thread, SUBMITTING_S)
+        asking = await asyncio.to_thread(_still_runs, self._interchange_thread, ASKING_S)
+        await asyncio.to_thread(
+            self._session.stop, self._blocks.live(), submitting=submitting is not None, asking=asking
+        )
 
     # What is asked for ------------------------------------------------------------------------------------
 
@@ -241,7 +250,13 @@ class EngineWorkers:
             for _ in range(1 if self._patience.failures else decision.ask):
                 self._spawn(self._submit(self._blocks.new()))
         for block in decision.end:
-            await self._end_idle(block)
+            record = self._blocks.find(block)
+            if record is not None and record.job:
+                record.retiring = True
+                self._spawn(self._retire(record))
+        for record in self._blocks.live():
+            if not record.ending and ((record.held and record.tasks == 0) or self._is_empty(record)):
+                self._spawn(self._cancel(record))
         loads = self._blocks.loads()
         if len(loads) >= self._limits.max_blocks:
             self._covered = sys.maxsize  # there is nothing to be had, whatever comes
@@ -262,22 +277,25 @@ class EngineWorkers:
         else:
             log.info("block asked for", block=record.id, job=record.job)
 
-    async def _end_idle(self, block: str) -> None:
-        """End a block without calls; one that got a call meanwhile is ended when that is done."""
-        record = self._blocks.find(block)
-        if record is None or not record.live or record.ending or not record.job:
-            return
+    async def _retire(self, record: BlockRecord) -> None:
+        """Have a block be sent no more calls; it is ended when it has none."""
         for manager in record.managers:
             await self._in_thread(self._interchange_thread, self._session.engine.hold, manager)
         if record.managers:
+            # What was sent before it was held counts.
             managers = await self._in_thread(self._interchange_thread, self._session.engine.managers)
             self._take_in(managers)
-            if record.tasks:
-                return  # it is held, thus draining, and ends when it has none
-        await self._cancel(record)
+        record.held = True
+        self._kick.set()
+
+    def _is_empty(self, record: BlockRecord) -> bool:
+        """Whether a block has lost its pools and lives on, as when they were killed within their job."""
+        since = record.empty_since
+        return since is not None and time.time() - since > EMPTY_S
 
     async def _cancel(self, record: BlockRecord) -> None:
         record.ending = True
+        record.cancelled_at = time.time()
         log.info("block is ended", block=record.id, job=record.job)
         await self._in_thread(self._scheduler_thread, self._session.cancel, [record])
 
@@ -296,6 +314,9 @@ class EngineWorkers:
             for record in self._blocks.seen(sights):
                 await self._has_ended(record)
             await self._give_up_on(sights)
+            for record in self._blocks.live():
+                if record.ending and time.time() - record.cancelled_at > CANCEL_AGAIN_S:
+                    await self._cancel(record)
 
     async def _has_ended(self, record: BlockRecord) -> None:
         log.info(
@@ -372,9 +393,10 @@ class EngineWorkers:
             await self._lost(WorkersStartError(f"The engine has failed: {type(error).__name__}: {error}."))
 
 
-def _ended(thread: ThreadPoolExecutor, timeout_s: float) -> bool:
-    """Whether an executor that takes no more has done what it had, waiting for that so long."""
-    deadline = time.monotonic() + timeout_s
-    for worker in list(thread._threads):
-        worker.join(max(0.0, deadline - time.monotonic()))
-    return not any(worker.is_alive() for worker in thread._threads)
+def _still_runs(executor: ThreadPoolExecutor, timeout_s: float) -> threading.Thread | None:
+    """The thread of an executor that takes no more, if it has not done what it had after so long."""
+    for thread in list(executor._threads):
+        thread.join(timeout_s)
+        if thread.is_alive():
+            return thread
+    return None

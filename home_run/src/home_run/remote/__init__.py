@@ -8,7 +8,7 @@ is kept in a cache of the site. `home_run.remote.batches` describes the messages
 
 from __future__ import annotations
 
-__all__ = ["run", "run_many"]
+__all__ = ["run", "run_many", "run_tasks"]
 
 
 def run(request: str) -> str:
@@ -53,3 +53,13 @@ def run_many(requests: bytes) -> bytes:
     from home_run.remote.many import answer_many
 
     return answer_many(requests)
+
+
+def run_tasks(tasks: bytes) -> bytes:
+    """Run several tasks of Globus Compute, one after the other; see `home_run.remote.functions`.
+
+    Blocks for as long as they take together. Needs ``globus-compute-endpoint``, as its workers have it.
+    """
+    from home_run.remote.functions import answer_tasks
+
+    return answer_tasks(tasks)
