@@ -53,8 +53,11 @@ def bubblewrap(launch: Launch) -> list[str]:
     root = shlex.quote(launch.image) if launch.image else "/"
     run_dir = shlex.quote(str(launch.run_dir))
     words = ["--die-with-parent", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
-    # Without that one, root could not make the user namespaces that servables run in.
-    words += ["--cap-drop", "ALL", "--cap-add", "CAP_SETFCAP", "--clearenv", "--setenv", "HOME", SCRATCH]
+    words += ["--cap-drop", "ALL"]
+    # Without that one, root could not make the user namespaces that servables run in; with it, nobody else
+    # could: the bwrap inside refuses whoever has a capability and is not root.
+    words += ['$([ "$(id -u)" -ne 0 ] || echo --cap-add CAP_SETFCAP)']
+    words += ["--clearenv", "--setenv", "HOME", SCRATCH]
     words += ["--ro-bind", root, "/", "--dev", "/dev", "--proc", "/proc"]
     if launch.image:
         words += [word for path in _FROM_NODE for word in ("--ro-bind-try", path, path)]
@@ -103,7 +106,9 @@ def _mount_points(launch: Launch, image: str) -> list[str]:
         '  case "$target" in',
         # What lies below the scratch is made there: it is mounted first.
         f'    {SCRATCH}/*) if [ -n "$scratch" ]; then mkdir -p "$scratch${{target#{SCRATCH}}}"; fi ;;',
-        f'    *) mkdir -p {image}"$target" 2>/dev/null || [ -d {image}"$target" ] ;;',
+        f'    *) mkdir -p {image}"$target" 2>/dev/null || [ -d {image}"$target" ] || {{',
+        f'         echo "The image {launch.image} has no $target, and is not ours to make one in." >&2',
+        "         exit 125; } ;;",
         "  esac",
         "done",
         f"for file in {' '.join(_FROM_NODE)}; do",
