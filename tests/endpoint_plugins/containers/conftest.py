@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from image_site import BASE_WITH_BUBBLEWRAP, Site, make_servable
 
+from endpoint_plugins.containers import recipe
 from endpoint_plugins.containers.builders import find_builder
 from endpoint_plugins.containers.images import Images
 from endpoint_plugins.containers.servable import read_servable
@@ -28,6 +29,9 @@ def podman_environment(containers: Containers) -> Iterator[Containers]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in containers.variables.items():
             patch.setenv(name, value)
+        # The sources may be worked on while tests run: then it would be another image.
+        runtime = recipe.runtime_files()
+        patch.setattr(recipe, "runtime_files", lambda: runtime)
         folder = containers.directory / "with-bubblewrap"
         folder.mkdir()
         lines = [f"FROM {BASE}"]
