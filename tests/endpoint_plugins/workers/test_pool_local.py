@@ -110,10 +110,10 @@ async def test_a_block_that_does_not_start_tells_why(open_workers: OpenWorkers) 
     error = await caller.call("echo")
     assert isinstance(error, WorkersStartError)
     assert "no such module: torch/9" in str(error)
-    assert "in 3 attempts" in str(error)
+    assert "in 2 attempts" in str(error)
     # It is known for a while: who comes now need not wait.
     assert await asyncio.wait_for(caller.call("echo"), 1) is not None
-    assert [block.status for block in caller.workers.state().blocks] == ["failed"] * 3
+    assert [block.status for block in caller.workers.state().blocks] == ["failed"] * 2
 
 
 async def test_the_end_of_the_interchange_is_the_engines(open_workers: OpenWorkers) -> None:

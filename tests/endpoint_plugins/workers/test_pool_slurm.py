@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,12 @@ async def one_running(caller: Caller, tmp_path: Path) -> tuple[asyncio.Future[by
 
 
 async def test_from_none_to_the_most_and_back(
-    slurm_environment: SlurmCluster, open_workers: OpenWorkers, tmp_path: Path
+    slurm_environment: SlurmCluster,
+    open_workers: OpenWorkers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("GLOBUS_COMPUTE_CLIENT_SECRET", "not-for-workers")
     caller = await open_workers(slurm_profile(max_blocks=2, max_idle_s=2), poll_s=0.5)
     assert slurm_environment.open_jobs() == []
     calls = [caller.begin("until", str(tmp_path / "go").encode()) for _ in range(5)]
@@ -48,6 +53,9 @@ async def test_from_none_to_the_most_and_back(
     assert ends_at
     (tmp_path / "go").touch()
     assert all(isinstance(answer, bytes) for answer in await asyncio.gather(*calls))
+    environment = await caller.call("environment")
+    assert isinstance(environment, bytes)
+    assert "not-for-workers" not in json.loads(environment).values()
     await caller.until(lambda: not caller.blocks("running", "pending"))
     assert slurm_environment.open_jobs() == []
     assert len(slurm_environment.jobs()) == 2, "no block was launched in vain"

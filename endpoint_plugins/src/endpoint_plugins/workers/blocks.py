@@ -35,8 +35,12 @@ class BlockRecord:
         Its worker pools that are connected now.
     seen_running
         When the scheduler first said that it runs.
+    retiring, held
+        Whether it shall end, and whether its pools are sent no more calls.
     ending
-        Whether it was told to end.
+        Whether it was told to end; `cancelled_at` says when.
+    empty_since
+        Since when it has had no pool, having had some.
     """
 
     id: str
@@ -54,7 +58,11 @@ class BlockRecord:
     tasks: int = 0
     idle_s: float = 0.0
     draining: bool = False
+    retiring: bool = False
+    held: bool = False
     ending: bool = False
+    cancelled_at: float = 0.0
+    empty_since: float | None = None
     managers: tuple[str, ...] = field(default=())
 
     @property
@@ -112,6 +120,8 @@ class Blocks:
             record.workers = sum(pool["worker_count"] for pool in taking)
             record.tasks = sum(pool["tasks"] for pool in of_block)
             record.idle_s = min((pool["idle_duration"] for pool in of_block), default=0.0)
+            if record.started_at is not None:
+                record.empty_since = None if of_block else record.empty_since or now
             record.draining = record.started_at is not None and bool(of_block) and not taking
             if of_block and record.started_at is None:
                 record.started_at = now
@@ -162,7 +172,7 @@ class Blocks:
                 remaining_s=None
                 if record.ends_at is None or record.started_at is None
                 else max(0.0, record.ends_at - now),
-                draining=record.draining or record.ending,
+                draining=record.draining or record.retiring or record.ending,
             )
             for record in self.live()
         ]

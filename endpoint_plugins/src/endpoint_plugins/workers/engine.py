@@ -44,7 +44,7 @@ _WITH_RUNTIME = (
     'exec "$@"'
 )
 #: An interchange that has not answered for so long never will.
-COMMAND_TIMEOUT_S = 60.0
+COMMAND_TIMEOUT_S = 30.0
 #: How long the engine may take to close its sockets and threads.
 STOP_S = 15.0
 
@@ -172,8 +172,15 @@ class Engine:
         executor.job_ids_to_block[job] = block
         return str(job)
 
-    def stop(self) -> None:
-        """Close what the engine has in this process, once its processes have ended. Never hangs."""
+    def stop(self, asking: threading.Thread | None = None) -> None:
+        """Close what the engine has in this process, once its processes have ended. Never hangs.
+
+        Parameters
+        ----------
+        asking
+            A thread that still waits for the interchange. A socket must not be closed under it, so that is
+            done later, when it has given up.
+        """
         from parsl.utils import Timer
 
         engine, self._engine = self._engine, None
@@ -181,6 +188,8 @@ class Engine:
             return
 
         def close() -> None:
+            if asking is not None:
+                asking.join()
             # Parsl's own close would ask the interchange which blocks it has, and wait for ever for one that
             # is dead.
             poller, engine.job_status_poller = engine.job_status_poller, None
@@ -190,7 +199,8 @@ class Engine:
 
         thread = threading.Thread(target=close, name="engine-close", daemon=True)
         thread.start()
-        thread.join(STOP_S)
+        if asking is None:
+            thread.join(STOP_S)
         if thread.is_alive():
             log.warning("the engine has not closed its sockets", directory=str(self._run_dir))
 

@@ -83,7 +83,7 @@ class WorkersOptions:
     walltime_s: float | None = None
     start_timeout_s: float = 3600.0
     parallelism: float = 1.0
-    attempts: int = 3
+    attempts: int = 2
     retries: int = 2
     poll_s: float = 5.0
     mpi: bool = False
@@ -131,7 +131,7 @@ def options_of(profile: SiteProfile, endpoint_id: uuid.UUID, directory: Path) ->
         max_idle_s=profile.max_idle_s,
         walltime_s=profile.walltime_s,
         start_timeout_s=profile.start_timeout_s,
-        parallelism=profile.parallelism or 1.0,
+        parallelism=profile.parallelism,
         poll_s=1.0 if is_local else 5.0,
         mpi=profile.mpi is not None,
         address=profile.address or (LOOPBACK if is_local else None),

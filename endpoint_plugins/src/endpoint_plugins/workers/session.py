@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -116,7 +117,13 @@ class Session:
                 printed = Path(path).read_text(errors="replace").strip()[-2000:]
         return "; ".join(part for part in (record.reason, printed) if part)
 
-    def stop(self, records: Sequence[BlockRecord] = (), *, submitting: bool = False) -> None:
+    def stop(
+        self,
+        records: Sequence[BlockRecord] = (),
+        *,
+        submitting: bool = False,
+        asking: threading.Thread | None = None,
+    ) -> None:
         """End everything. Idempotent. What cannot be ended now is left to the keeper.
 
         Parameters
@@ -125,6 +132,8 @@ class Session:
             Blocks that have not ended.
         submitting
             Whether a submission is still under way, in another thread.
+        asking
+            The thread that still waits for the interchange.
         """
         lifeline, self._lifeline = self._lifeline, None
         if lifeline is None:
@@ -136,11 +145,12 @@ class Session:
                 if record.job:
                     wait_ended(int(record.job), STOP_S)
         if not left:
-            self.book.close()
+            with suppress(OSError):  # the disk is full; the keeper finds nothing
+                self.book.close()
         # The guards act at once: interchange and local blocks end, and the keeper looks at the book.
         lifeline.release()
         if hasattr(self, "engine"):
-            self.engine.stop()
+            self.engine.stop(asking)
         wait_groups_ended(list(self._groups.values()), STOP_S)
         if self._options.containers:
             remove_containers(Commands(None), self._options.containers)
