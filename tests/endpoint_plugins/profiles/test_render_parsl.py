@@ -119,7 +119,7 @@ def test_a_laptop_works_with_nothing_but_parsl(tmp_path: Path) -> None:
     path = bundled_profiles()["laptop"]
     site = load_profile(path, values={"cores_per_worker": 0.1, "python": str(python), "max_idle_s": 1})
     script = tmp_path / "script.py"
-    script.write_text(parsl_script(site) + WORK)
+    script.write_text(parsl_script(site).replace("strategy_period=5.0", "strategy_period=0.2") + WORK)
     done = subprocess.run(
         [str(python), str(script)],
         cwd=tmp_path,

@@ -154,7 +154,7 @@ def _needs_image(profile: SiteProfile) -> bool:
     return profile.container.runtime != "none" and profile.container.image is None
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(profile=profiles(), chosen=options | plain_options)
 def test_three_say_the_same_and_make_the_same(profile: SiteProfile, chosen: dict[str, Any]) -> None:
     try:
