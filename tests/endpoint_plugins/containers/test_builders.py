@@ -155,3 +155,6 @@ def test_a_tool_that_fails_is_quoted() -> None:
     lines: list[str] = []
     ended = try_tool(["sh", "-c", "echo out; echo one >&2; echo two >&2"], log=lines.append)
     assert (ended.status, ended.output, lines) == (0, "out\n", ["one", "two"])
+    lines.clear()
+    run_tool(["sh", "-c", "echo out; echo one >&2"], log=lines.append)
+    assert sorted(lines) == ["one", "out"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from endpoint_plugins.errors import ContainerError
 from home_run.remote.lifeline import Lifeline
@@ -59,7 +59,9 @@ def run_tool(
     ContainerError
         It is not there, failed, or did not end in time.
     """
-    ended = try_tool(command, directory=directory, log=log, variables=variables, timeout_s=timeout_s)
+    ended = try_tool(
+        command, directory=directory, log=log, variables=variables, timeout_s=timeout_s, log_output=True
+    )
     if ended.status != 0:
         said = ended.said or ended.output[-2000:].strip() or "nothing"
         raise ContainerError(
@@ -75,15 +77,30 @@ def try_tool(
     log: Log | None = None,
     variables: Mapping[str, str] | None = None,
     timeout_s: float = TIMEOUT_S,
+    log_output: bool = False,
 ) -> Ended:
     """Run a tool; return how it ended, whatever that was.
+
+    `log` is called in another thread, with lines of standard error; with `log_output`, of both.
 
     Raises
     ------
     ContainerError
         It is not there, or did not end in time.
     """
-    tail: deque[str] = deque(maxlen=_QUOTED_LINES)
+    said: deque[str] = deque(maxlen=_QUOTED_LINES)
+    output: list[str] = []
+
+    def hear(stream: IO[str], keep: Callable[[str], None]) -> None:
+        for line in stream:
+            keep(line)
+            if log is not None and line.strip() and (log_output or stream is process.stderr):
+                log(line.strip())
+
+    def keep_said(line: str) -> None:
+        if line.strip():
+            said.append(line.strip())
+
     with Lifeline() as lifeline:
         process = subprocess.Popen(
             lifeline.guarded(command),
@@ -98,24 +115,26 @@ def try_tool(
             errors="replace",
         )
         lifeline.started()
+        assert process.stdout is not None
+        assert process.stderr is not None
+        ears = [
+            threading.Thread(target=hear, args=(process.stdout, output.append), daemon=True),
+            threading.Thread(target=hear, args=(process.stderr, keep_said), daemon=True),
+        ]
+        for ear in ears:
+            ear.start()
         try:
-            output, errors = process.communicate(timeout=timeout_s)
+            process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
-            lifeline.close()
-            process.communicate()
             raise ContainerError(
                 f"`{shlex.join(command[:4])} …` did not end within {timeout_s:g} s.",
                 remedy="The site can run the command by hand.",
             ) from error
-        except BaseException:
-            lifeline.close()
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGTERM)
+        finally:
+            lifeline.close()  # ends it, and what it has started
             process.wait()
-            raise
-    for line in errors.splitlines():
-        if line.strip():
-            tail.append(line.strip())
-            if log is not None:
-                log(line.strip())
-    return Ended(process.returncode, output, " ".join(tail))
+            for ear in ears:
+                ear.join()
+            process.stdout.close()
+            process.stderr.close()
+    return Ended(process.returncode, "".join(output), " ".join(said))
