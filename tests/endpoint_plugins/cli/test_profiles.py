@@ -109,6 +109,13 @@ def test_render_for_a_stock_endpoint(cli: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "user_config_template.yaml.j2").read_text() in printed
 
 
+def test_render_for_a_stock_endpoint_of_many_users(cli: Cli) -> None:
+    options = ("--identity-mapping", "/etc/mapping.json", "--email", "ops@example.org")
+    printed = cli("profile", "render", "laptop", "--for", "stock", *options).stdout
+    assert "identity_mapping_config_path: /etc/mapping.json\nemail: ops@example.org\n" in printed
+    assert cli("profile", "render", "laptop", *options).exit_code == 2
+
+
 def test_render_for_parsl(cli: Cli) -> None:
     text = cli("profile", "render", "laptop", "--for", "parsl", "--choose", "workers_per_node=5").stdout
     assert "max_workers_per_node=5," in text

@@ -84,6 +84,15 @@ def test_config_yaml_is_that_of_a_manager(tmp_path: Path) -> None:
     assert get_config_of(render_stock(profile("local")), tmp_path).allowed_functions is None
 
 
+def test_config_yaml_of_an_endpoint_for_many_users(tmp_path: Path) -> None:
+    mapping = tmp_path / "mapping.json"
+    mapping.write_text("[]")
+    files = render_stock(profile("local"), identity_mapping=mapping, email="ops@example.org")
+    config = get_config_of(files, tmp_path / "stock")
+    assert config.identity_mapping_config_path == mapping
+    assert config.email == "ops@example.org"
+
+
 def get_config_of(files: StockFiles, directory: Path) -> Any:
     from globus_compute_endpoint.endpoint.config.utils import get_config
 

@@ -178,6 +178,13 @@ def render(
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Write files there. Default: print."),
     ] = None,
+    identity_mapping: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="For `stock` run by root for many users: who is which of them."),
+    ] = None,
+    email: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="For the same: of whoever runs it.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that are there and differ.")] = False,
     json: Json = False,
 ) -> None:
@@ -191,7 +198,13 @@ def render(
                 "A stock endpoint takes choices when it runs, from its callers.", remedy="Leave --choose out."
             )
         profile = profile.choose(Choice.read(_pairs(choose, "--choose")))
-    files = _files(profile, target)
+    root = {"identity_mapping": identity_mapping, "email": email}
+    if target is not Target.stock and any(root.values()):
+        raise CommandLineError(
+            f"--identity-mapping and --email are not for {target.value}.",
+            remedy="Leave them out, or --for stock.",
+        )
+    files = _files(profile, target, **root)
     if directory is not None:
         written = _write(files, directory, force=force)
         output.emit(
@@ -246,12 +259,12 @@ def _pairs(items: Sequence[str], option: str) -> dict[str, Any]:
     return pairs
 
 
-def _files(profile: SiteProfile, target: Target) -> dict[str, str]:
+def _files(profile: SiteProfile, target: Target, **stock: Any) -> dict[str, str]:
     from endpoint_plugins.profiles import dump_profile, render_stock
     from endpoint_plugins.profiles.parsl_script import parsl_script
 
     if target is Target.stock:
-        return render_stock(profile).by_name
+        return render_stock(profile, **stock).by_name
     if target is Target.parsl:
         return {"parsl_config.py": parsl_script(profile)}
     return {"profile.yaml": dump_profile(profile)}

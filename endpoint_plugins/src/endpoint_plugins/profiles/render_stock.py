@@ -75,6 +75,8 @@ def render_stock(
     *,
     allowed_functions: Sequence[str] | None = None,
     local_services: bool = False,
+    identity_mapping: Path | str | None = None,
+    email: str | None = None,
 ) -> StockFiles:
     """What an unmodified Globus Compute endpoint loads to be the endpoint of a profile.
 
@@ -86,6 +88,10 @@ def render_stock(
         UUIDs of the functions that may run. Default: all.
     local_services
         Whether its service is a hub of one's own rather than the hosted one (``local_compute_services``).
+    identity_mapping
+        File that says which local user an identity is, where root runs the endpoint for many.
+    email
+        Of whoever runs that.
 
     Raises
     ------
@@ -104,6 +110,10 @@ def render_stock(
         "display_name": display_name or profile.name,
         "heartbeat_period": profile.heartbeat_s,
     }
+    if identity_mapping is not None:
+        config["identity_mapping_config_path"] = str(identity_mapping)
+    if email is not None:
+        config["email"] = email
     if allowed_functions is not None:
         config["allowed_functions"] = list(allowed_functions)
     needs_image = _needs_image(profile)
