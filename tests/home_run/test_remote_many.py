@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 from globus_compute_common import messagepack
 from globus_compute_common.messagepack.message_types import Result, Task
 from globus_compute_sdk.serialize import ComputeSerializer, PureSourceTextInspect
 
+from home_run import codec
 from home_run.errors import CodecError
-from home_run.remote import run_many, run_tasks
+from home_run.remote import batches, run_many, run_tasks
 
 SERDE = ComputeSerializer(strategy_code=PureSourceTextInspect())
 
@@ -93,6 +96,113 @@ def test_a_batch_that_cannot_be_read_has_an_answer_that_says_so() -> None:
     answers = [msgpack.unpackb(each) for each in content["answers"]]
     assert [each["failed"]["kind"] for each in answers] == ["undecodable"] * 2
     assert [events for _, _, events in content["spent"]] == [0, 0]
+
+
+NOTED = """
+import os
+
+import numpy as np
+
+
+def rows(values):
+    with open(os.environ["NOTES"], "a") as file:
+        file.write(f"{len(values)}\\n")
+    if np.any(np.asarray(values) < 0):
+        raise ValueError("negative")
+    return np.asarray(values) * 2
+"""
+METHOD = {
+    "input": {"type": "ndarray", "shape": [None, 2], "item_type": {"type": "float64"}},
+    "output": {"type": "ndarray", "shape": [None, 2], "item_type": {"type": "float64"}},
+    "parameters": {},
+    "method_details": {"module": "noted", "method_name": "rows", "autobatch": False},
+}
+
+
+class Batches:
+    """One servable in the cache of a worker whose own environment it is."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.notes = directory / "notes"
+        cache = directory / "cache"
+        place = cache / "servables" / ("d" * 64)
+        place.mkdir(parents=True)
+        cache.chmod(0o700)
+        (place / "noted.py").write_text(NOTED)
+        document = {
+            "datacite": {},
+            "dlhub": {"name": "noted", "version": "1", "files": {"other": ["noted.py"]}},
+            "servable": {"shim": "python.PythonStaticMethodServable", "methods": {"run": METHOD}},
+        }
+        (place / "dlhub.json").write_text(json.dumps(document))
+        for name, value in {"DLHUB_CACHE": cache, "DLHUB_ENVIRONMENT": "e" * 64, "NOTES": self.notes}.items():
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.setattr(batches._Worker, "_this", None)
+
+    def run(self, *values: list[float], ids: list[str] | None = None, **changes: Any) -> list[Any]:
+        """A batch for each value, in one call; what comes back of each."""
+        requests = [
+            {
+                "v": 1,
+                "hub": "http://127.0.0.1:9/",
+                "servable": {"digest": "d" * 64, "link": f"link-{number}"},
+                "environment": {"digest": "e" * 64, "link": f"link-{number}"},
+                "method": "run",
+                "stack": {"axis": 0, "max_rows": 100},
+                "budget_s": None,
+                "message_bytes": 100_000,
+                "result_bytes": 100_000,
+                "events": [
+                    {
+                        "id": ids[number] if ids else f"event-{number}",
+                        "json": False,
+                        "data": codec.encode({"inputs": np.array([value]), "parameters": None}),
+                        "put": "put",
+                    }
+                ],
+                **changes,
+            }
+            for number, value in enumerate(values)
+        ]
+        packed = run_many(msgpack.packb({"v": 1, "requests": [msgpack.packb(each) for each in requests]}))
+        content = msgpack.unpackb(packed)
+        assert [events for _, _, events in content["spent"]] == [1] * len(values)
+        found = []
+        for answer in content["answers"]:
+            (result,) = msgpack.unpackb(answer)["results"]
+            found.append(
+                codec.decode(result["data"])[0][0].tolist() if result["ok"] else result["error"]["message"]
+            )
+        return found
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many rows the function was called with, each time."""
+        return [int(line) for line in self.notes.read_text().splitlines()]
+
+
+@pytest.fixture
+def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Batches:
+    return Batches(tmp_path, monkeypatch)
+
+
+def test_batches_of_one_servable_become_one_where_its_publisher_allows_that(many: Batches) -> None:
+    assert many.run([1.0, 2.0], [3.0, 4.0], [5.0, 6.0]) == [[[2.0, 4.0]], [[6.0, 8.0]], [[10.0, 12.0]]]
+    assert many.sizes == [3]
+
+
+def test_where_its_publisher_does_not_each_event_is_a_call_of_its_own(many: Batches) -> None:
+    assert many.run([1.0, 2.0], [3.0, 4.0], stack=None) == [[[2.0, 4.0]], [[6.0, 8.0]]]
+    assert many.sizes == [1, 1]
+
+
+def test_an_event_that_fails_fails_its_own_batch_alone(many: Batches) -> None:
+    assert many.run([1.0, 2.0], [-3.0, 4.0]) == [[[2.0, 4.0]], "negative"]
+
+
+def test_events_of_one_name_are_not_mixed_up(many: Batches) -> None:
+    assert many.run([1.0, 2.0], [3.0, 4.0], ids=["same", "same"]) == [[[2.0, 4.0]], [[6.0, 8.0]]]
+    assert many.sizes == [1, 1]
 
 
 @pytest.mark.parametrize("message", [b"", b"what?", msgpack.packb({"v": 2, "requests": []})])

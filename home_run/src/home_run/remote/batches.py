@@ -42,7 +42,7 @@ from home_run.remote.runtime import runtime_directory
 from home_run.remote.servables import servable_directory
 from home_run.remote.settings import own_environment, set_worker_defaults
 
-__all__ = ["answer", "answer_packed"]
+__all__ = ["answer", "answer_packed", "failure", "pack_answer", "run_batch"]
 
 VERSION = 1
 #: An error's text in an answer that is full of them, in characters.
@@ -62,9 +62,19 @@ def answer_packed(request: bytes) -> bytes:
     """Run one batch; request and answer are msgpack, without base64. Never raises."""
     began = time.time()
     try:
-        content: dict[str, Any] = {"results": _run(_read(request))}
+        content: dict[str, Any] = {"results": run_batch(_read(request))}
     except Exception as exc:
-        content = {"failed": to_struct(_as_ours(exc))}
+        content = failure(exc)
+    return pack_answer(content, began)
+
+
+def failure(exc: Exception) -> dict[str, Any]:
+    """The content of an answer where nothing of a batch was run."""
+    return {"failed": to_struct(_as_ours(exc))}
+
+
+def pack_answer(content: Mapping[str, Any], began: float) -> bytes:
+    """An answer with this content, to a batch that began at this moment, in epoch seconds."""
     moments = {"t0": began, "t1": time.time(), "pid": os.getpid(), "host": socket.gethostname()}
     packed: bytes = msgpack.packb({"v": VERSION, **content, **moments}, unicode_errors="backslashreplace")
     return packed
@@ -84,7 +94,14 @@ def _read(request: bytes) -> dict[str, Any]:
     )
 
 
-def _run(request: Mapping[str, Any]) -> list[dict[str, Any]]:
+def run_batch(request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Run the events of a request; their results, in order.
+
+    Raises
+    ------
+    Exception
+        Nothing of it was run, or the process that ran it has died (`ChildLostError`).
+    """
     worker, hub = _Worker.of_this_process(), Hub(request["hub"])
     servable = request["servable"]
     directory = image_servable(servable["digest"])
