@@ -67,6 +67,12 @@ def _debian_images() -> str | None:
     return unusable()
 
 
+def _docker() -> str | None:
+    from testbed.docker import unusable
+
+    return unusable()
+
+
 def _kubernetes() -> str | None:
     from testbed.kubernetes import unusable
 
@@ -118,6 +124,7 @@ PROBES: dict[str, Callable[[], str | None]] = {
     "kubectl": _kubectl,
     "charliecloud": _charliecloud,
     "debian-images": _debian_images,
+    "docker": _docker,
     "kubernetes": _kubernetes,
     "package-index": _package_index,
     "pbs": _pbs,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from testbed.fixtures import (
     containers,
+    docker,
+    docker_of_process,
     kubernetes,
     kubernetes_of_process,
     pbs,
@@ -14,6 +16,8 @@ from testbed.fixtures import (
 
 __all__ = [
     "containers",
+    "docker",
+    "docker_of_process",
     "kubernetes",
     "kubernetes_of_process",
     "pbs",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 #: Seconds anything of the test bed may take to start or to answer before a test gives up on it.
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 class Family:
@@ -92,8 +92,11 @@ class Family:
         assert keeper.stdout is not None
         keeper.stdin.write("\n")  # not only its end, which a process that was forked meanwhile may hold open
         keeper.stdin.close()
-        keeper.wait(PATIENCE_S)
+        keeper.wait(2 * PATIENCE_S)
         keeper.stdout.close()
+        mounts = Path("/proc/self/mountinfo").read_text()
+        assert f" {self.directory}/" not in mounts, f"mounts were left:\n{mounts}"
+        assert not self.directory.exists(), f"{self.directory} was left"
 
     def _ask(self, **order: Any) -> Any:
         assert self._keeper is not None, "the family has ended"

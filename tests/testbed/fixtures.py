@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from testbed.containers import Containers
+from testbed.docker import DockerDaemon
 from testbed.kubernetes import KubernetesCluster
 from testbed.pbs import PbsCluster
 from testbed.slurm import SlurmCluster
@@ -65,6 +67,23 @@ def containers() -> Iterator[Containers]:
 
 
 @pytest.fixture(scope="session")
+def docker_of_process() -> Iterator[DockerDaemon]:
+    """One docker for all tests of this process, which `docker` lends to one after the other."""
+    daemon = DockerDaemon()
+    try:
+        yield daemon
+    finally:
+        daemon.close()
+
+
+@pytest.fixture
+def docker(docker_of_process: DockerDaemon) -> Iterator[DockerDaemon]:
+    """A docker with images and no containers; for tests marked service("docker")."""
+    yield docker_of_process.start()
+    docker_of_process.reset()
+
+
+@pytest.fixture(scope="session")
 def kubernetes_of_process() -> Iterator[KubernetesCluster]:
     """One Kubernetes for all tests of this process, which `kubernetes` lends to one after the other."""
     cluster = KubernetesCluster()
@@ -72,6 +91,7 @@ def kubernetes_of_process() -> Iterator[KubernetesCluster]:
         yield cluster
     finally:
         cluster.close()
+        assert not (cluster.bridge and Path("/sys/class/net", cluster.bridge).exists())
 
 
 @pytest.fixture

@@ -14,29 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from rabbitmq import _free_ports, make_certificate
-from testbed import images
+from testbed import docker
 from testbed.cache import cache_directory
+from testbed.docker import WORKER, DockerDaemon, pack_program
 from testbed.family import Family, wait_until
 from testbed.programs import daemon_environment, missing_programs, program
 
-#: What the image with the endpoint's software is called, in pods.
-WORKER = "dlhub-testbed/worker:1"
+__all__ = ["WORKER", "KubernetesCluster", "binaries", "unusable"]
 
 #: The same as in the script that builds.
 RECIPE = 1
-
-#: What docker runs containers with. Containers that are to be killed last need a right that not every machine
-#: gives; here they are treated as others.
-RUNTIME = """\
-#!/bin/bash
-words=("$@")
-for ((i = 0; i < ${{#words[@]}}; i++)); do
-    if [[ "${{words[i]}}" == --bundle && -f "${{words[i + 1]}}/config.json" ]]; then
-        sed -i -E 's/"oomScoreAdj":-[0-9]+/"oomScoreAdj":0/' "${{words[i + 1]}}/config.json"
-    fi
-done
-exec {runc} "$@"
-"""
 
 #: kubelet sets these for the whole machine; here it sees files that say so already.
 SETTINGS = {
@@ -54,14 +41,6 @@ mount --make-private /proc
 cd {directory}/settings
 for file in $(find . -type f); do mount --bind "$file" "/proc/sys/$file"; done
 exec "$@"
-"""
-
-#: Kubelet first, which would start containers again. Mounts and processes are the family's.
-CLEAN_UP = """\
-kill $(cat {directory}/kubelet.pid)
-export DOCKER_HOST=unix://{directory}/docker.sock
-docker ps --all --quiet | xargs --no-run-if-empty docker rm --force
-ip link delete {bridge}
 """
 
 KUBECONFIG = """\
@@ -138,16 +117,15 @@ class KubernetesCluster:
             return self
         self._is_started = True
         self._add_bridge()
-        script = CLEAN_UP.format(directory=self.directory, bridge=self.bridge)
-        self._family.at_end("bash", "-c", script, env=daemon_environment())
         self._certificate, self._key = make_certificate(self.directory)
         self.kubeconfig.write_text(
             KUBECONFIG.format(url=self.url, certificate=self._certificate, token=self.token)
         )
-        self._start_docker()
+        daemon = DockerDaemon(self._family, bridge=self.bridge)
+        daemon.launch()
         self._start_api_server()
         self._start_controllers()
-        self._load_images()
+        self._load_images(daemon)
         self._start_kubelet()
         self._wait(self._is_ready, "the node")
         return self
@@ -200,22 +178,9 @@ class KubernetesCluster:
         else:
             raise AssertionError("no bridge can be made")
         self.bridge, self.host_address = bridge, f"172.30.{number}.1"
+        self._family.at_end("ip", "link", "delete", bridge, env=daemon_environment())
         subprocess.run(["ip", "address", "add", f"{self.host_address}/24", "dev", bridge], check=True)
         subprocess.run(["ip", "link", "set", bridge, "up"], check=True)
-
-    def _start_docker(self) -> None:
-        runtime = self.directory / "runtime"
-        runtime.write_text(RUNTIME.format(runc=program("runc")))
-        runtime.chmod(0o755)
-        self._start(
-            "dockerd",
-            program("dockerd"),
-            *("--iptables=false", "--ip6tables=false", "--ip-masq=false", f"--bridge={self.bridge}"),
-            *(f"--data-root={self.directory}/docker", f"--exec-root={self.directory}/docker.run"),
-            *(f"--pidfile={self.directory}/docker.pid", f"--host=unix://{self.directory}/docker.sock"),
-            *("--storage-driver=overlay2", "--exec-opt=native.cgroupdriver=cgroupfs"),
-            *(f"--add-runtime=testbed={runtime}", "--default-runtime=testbed"),
-        )
 
     def _start_api_server(self) -> None:
         etcd = f"http://127.0.0.1:{self._etcd_port}"
@@ -257,23 +222,9 @@ class KubernetesCluster:
         )
         self._start("scheduler", binaries() / "kube-scheduler", *common)
 
-    def _load_images(self) -> None:
-        docker = ["docker", f"--host=unix://{self.directory}/docker.sock"]
-
-        def answers() -> bool:
-            return subprocess.run([*docker, "version"], capture_output=True, check=False).returncode == 0
-
-        self._wait(answers, "docker")
-        change = f"ENV PATH={images.WORKER_PATH}"
-        archive = str(images.worker_archive())
-        subprocess.run(
-            [*docker, "import", "--change", change, archive, WORKER], check=True, capture_output=True
-        )
-        with subprocess.Popen(
-            ["tar", "--create", f"--directory={binaries()}", "pause"], stdout=subprocess.PIPE
-        ) as packed:
-            command = [*docker, "import", "--change", 'ENTRYPOINT ["/pause"]', "-", "pause:1"]
-            subprocess.run(command, stdin=packed.stdout, check=True, capture_output=True)
+    def _load_images(self, daemon: DockerDaemon) -> None:
+        pause = pack_program(binaries() / "pause", self.directory / "pause.tar")
+        daemon.load(WORKER).run("import", '--change=ENTRYPOINT ["/pause"]', str(pause), "pause:1")
 
     def _start_kubelet(self) -> None:
         root = self.directory / "kubelet"
@@ -308,7 +259,8 @@ class KubernetesCluster:
             # Its own listener for streams is on a fixed port otherwise.
             "--redirect-container-streaming=false",
         )
-        (self.directory / "kubelet.pid").write_text(str(pid))
+        # Before containers are ended, which it would start again.
+        self._family.at_end("kill", str(pid), env=daemon_environment())
 
     def _is_ready(self) -> bool:
         nodes = self._kubectl("get", "nodes", "--no-headers").stdout.split()
@@ -335,7 +287,7 @@ def binaries() -> Path:
 
 
 #: What `KubernetesCluster` starts beside them.
-PROGRAMS = ("dockerd", "docker", "etcd", "runc", "conntrack", "socat", "ip", "unshare", "mount")
+PROGRAMS = ("etcd", "conntrack", "socat", "ip", "unshare", "mount")
 
 
 def unusable() -> str | None:
@@ -344,4 +296,4 @@ def unusable() -> str | None:
         return "a node of Kubernetes needs root"
     if not (binaries() / "kubelet").exists():
         return f"{binaries()} is not there, which tests/testbed/recipes/build_kubernetes.sh makes"
-    return missing_programs(PROGRAMS) or images.unusable()
+    return missing_programs(PROGRAMS) or docker.unusable()
