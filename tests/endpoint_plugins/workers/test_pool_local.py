@@ -93,17 +93,6 @@ async def test_a_call_whose_block_is_lost_runs_again(open_workers: OpenWorkers, 
     assert caller.workers.state().blocks[0].status == "ended"
 
 
-async def test_a_call_is_not_run_again_for_ever(open_workers: OpenWorkers, tmp_path: Path) -> None:
-    caller = await open_workers(local_profile(worker_threshold_s=3), retries=0)
-    call = caller.begin("until", str(tmp_path / "never").encode())
-    await caller.until(lambda: list(tmp_path.glob("running-*")))
-    [block] = caller.blocks("running")
-    os.killpg(os.getpgid(int(block.job)), signal.SIGKILL)
-    error = await asyncio.wait_for(call, 60)
-    assert isinstance(error, WorkersError)
-    assert "block was lost" in str(error)
-
-
 async def test_a_block_that_does_not_start_tells_why(open_workers: OpenWorkers) -> None:
     profile = local_profile(worker_init="echo 'module: no such module: torch/9' >&2; exit 3")
     caller = await open_workers(profile, poll_s=0.1)

@@ -83,6 +83,13 @@ def idle(name: str, idle_s: float) -> BlockLoad:
             LIMITS, Demand(2, start_s=20), [running("a", remaining_s=31)], Decision(0), id="there is time yet"
         ),
         pytest.param(
+            replace(LIMITS, drain_s=10),
+            Demand(2, start_s=20),
+            [running("a", remaining_s=39)],
+            Decision(1),
+            id="replaced before it takes no more calls",
+        ),
+        pytest.param(
             LIMITS,
             Demand(0, start_s=20),
             [running("a", 0, remaining_s=9)],

@@ -122,7 +122,7 @@ class Blocks:
             record.idle_s = min((pool["idle_duration"] for pool in of_block), default=0.0)
             if record.started_at is not None:
                 record.empty_since = None if of_block else record.empty_since or now
-            record.draining = record.started_at is not None and bool(of_block) and not taking
+            record.draining = bool(of_block) and not taking
             if of_block and record.started_at is None:
                 record.started_at = now
                 record.status = "running"

@@ -94,6 +94,13 @@ class WorkersOptions:
     contained: bool = False
     containers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def drain_s(self) -> float:
+        """So long before the end of its walltime a block takes no more calls."""
+        if self.walltime_s is None or "drain_period" not in self.executor:
+            return 0.0
+        return max(0.0, self.walltime_s - float(self.executor["drain_period"]))
+
 
 def options_of(profile: SiteProfile, endpoint_id: uuid.UUID, directory: Path) -> WorkersOptions:
     """The workers of one user endpoint.

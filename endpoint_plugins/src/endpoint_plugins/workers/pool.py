@@ -65,6 +65,7 @@ class EngineWorkers:
             workers_per_block=options.workers_per_block,
             max_idle_s=options.max_idle_s,
             walltime_s=options.walltime_s,
+            drain_s=options.drain_s,
             parallelism=options.parallelism,
         )
         self._session = Session(options)

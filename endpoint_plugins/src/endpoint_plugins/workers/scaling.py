@@ -28,6 +28,8 @@ class Limits:
         Worker processes of a whole block.
     walltime_s
         Of a block; None where it has none.
+    drain_s
+        So long before its end a block takes no more calls.
     parallelism
         Share of the calls that should be able to run at once.
     """
@@ -37,6 +39,7 @@ class Limits:
     max_idle_s: float
     min_blocks: int = 0
     walltime_s: float | None = None
+    drain_s: float = 0.0
     parallelism: float = 1.0
 
 
@@ -109,7 +112,7 @@ def decide(limits: Limits, demand: Demand, blocks: Sequence[BlockLoad]) -> Decis
     lead_s = LEAD * (START_S if demand.start_s is None else demand.start_s)
     if limits.walltime_s is not None:
         lead_s = min(lead_s, limits.walltime_s / 4)
-    staying = [block for block in blocks if not _leaves(block, lead_s)]
+    staying = [block for block in blocks if not _leaves(block, lead_s + limits.drain_s)]
     missing = _missing_blocks(limits, demand, staying)
     ask = max(missing, limits.min_blocks - len(staying))
     ask = max(0, min(ask, limits.max_blocks - len(blocks)))
