@@ -29,6 +29,7 @@ from hub_registry.environments.lock import spec_of_lock
 from hub_registry.errors import NotFoundError
 from hub_registry.fabrics import broker, broker_refusals, broker_sites, wire
 from hub_registry.fabrics.broker import BrokerFabric
+from hub_registry.fabrics.broker_batches import MAX_WORKERS
 from hub_registry.fabrics.broker_sites import BrokerEndpoint, BrokerSite
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, FabricError
 from hub_registry.fabrics.interface import WorkerEnvironment
@@ -275,6 +276,26 @@ async def test_credit_follows_what_is_reported_within_reason(
 
 
 # -- sending ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("report", "workers", "prefetch"),
+    [
+        ({"total_workers": 2, "agent": {"capacity": 2}}, 2, 2),
+        ({"total_workers": 0, "agent": {"capacity": 64}}, 1, 63),
+        ({"total_workers": 8, "agent": {"capacity": 64}}, 8, 56),
+        ({"total_workers": 8, "agent": {}}, 8, 8),
+        ({"total_workers": 8, "agent": {"capacity": "many"}}, 8, 8),
+        ({"total_workers": 8, "agent": {"capacity": 10**9}}, 8, MAX_WORKERS - 8),
+        ({"total_workers": 8, "agent": "mine"}, 8, 8 * broker.PREFETCH),
+    ],
+)
+async def test_our_agent_needs_less_ahead_and_is_given_what_it_starts_workers_for(
+    stage: Stage, report: Mapping[str, Any], workers: int, prefetch: int
+) -> None:
+    stage.endpoints.report = report
+    endpoint = await stage.open()
+    assert (endpoint.workers, endpoint.prefetch) == (workers, prefetch)
 
 
 async def test_a_broker_that_is_away_is_waited_for(stage: Stage) -> None:

@@ -452,3 +452,36 @@ def test_what_came_for_a_lost_batch_is_removed(depot: Depot) -> None:
     arrival.finish(None)
     Wire(depot, message_bytes=1).forget(Sent(BATCH, ("a", "b"), 1, 0.0))
     assert depot.take_result(BATCH, "a") is None
+
+
+def test_what_our_agent_says_is_understood() -> None:
+    def error(code: str, text: str) -> Exception:
+        return error_of_result(text, wire.FUNCTION_ID, code, text)
+
+    assert isinstance(error("WORKER_LOST", "WorkerLost: The worker process died."), WorkerLostError)
+    lost = error("WORKERS_LOST", "ManagerLost: The call was begun 3 times.")
+    assert isinstance(lost, EndpointLostError)
+    account = error("WORKERS_NOT_STARTED", "sbatch: error: Invalid account")
+    assert isinstance(account, SiteError)
+    assert account.lasting
+    assert account.everything
+    assert "Invalid account" in account.message
+    refused = error("SERVABLE_NOT_ALLOWED", "The policy of this site does not let it run.")
+    assert isinstance(refused, SiteError)
+    assert not refused.lasting, "others of its environment may run there"
+
+
+def test_small_batches_are_packed_at_once_and_others_as_well(tmp_path: Path) -> None:
+    packing = wire.Wire(make_depot(tmp_path, FilledSources()), message_bytes=1000)
+
+    def payload(**event: Any) -> bytes:
+        whole = {"id": "task", "data": b"x", "path": None, "json": False, **event}
+        servable = {"digest": "d" * 64, "path": "x"}
+        request = {"servable": servable, "method": "run", "stack": None, "inline_bytes": 1, "events": [whole]}
+        return bytes(msgpack.packb(request))
+
+    at_once = packing.pack_at_once(payload(), "e" * 64, "batch")
+    assert at_once is not None
+    assert at_once[1].tasks == ("task",)
+    assert packing.pack_at_once(payload(data=None, path="x"), "e" * 64, "batch") is None
+    assert packing.pack_at_once(payload(data=b"x" * 1000), "e" * 64, "batch") is None
