@@ -125,3 +125,37 @@ def test_a_file_that_is_replaced_while_it_breaks_off_is_fetched_from_the_beginni
 
     https._give = give  # type: ignore[method-assign]
     assert Path(stager.fetch({"url": f"{https.url}/x"}).path).read_bytes() == new
+
+
+def test_a_file_that_always_ends_too_early_is_given_up(
+    https: HttpsServer, stager: SiteStager, site: Any
+) -> None:
+    content = os.urandom(3 << 20)
+    (https.directory / "x").write_bytes(content)
+    reference = {"url": f"{https.url}/x", "sha256": sha256(content)}
+    cut = [-(1 << 20)]
+
+    def truncate(method: str, path: str) -> int | None:
+        if method != "GET":
+            return None
+        return cut.pop() if cut else 503
+
+    https.trouble = truncate
+    with pytest.raises(FileFetchError, match="503") as caught:
+        stager.fetch(reference)
+    assert caught.value.transient
+    assert site.cached() == []
+    https.trouble = lambda method, path: None
+    asked = len(https.asked)
+    assert Path(stager.fetch(reference).path).read_bytes() == content
+    assert https.asked[asked][2] == "bytes=1048576-", "what had come is not fetched again"
+
+
+def test_a_file_that_vanishes_on_its_way_is_told(https: HttpsServer, stager: SiteStager, site: Any) -> None:
+    (https.directory / "x").write_bytes(os.urandom(3 << 20))
+    cut = [-(1 << 20)]
+    https.trouble = lambda method, path: (cut.pop() if cut else 404) if method == "GET" else None
+    with pytest.raises(FileFetchError, match="no file") as caught:
+        stager.fetch({"url": f"{https.url}/x"})
+    assert not caught.value.transient
+    assert site.cached() == []

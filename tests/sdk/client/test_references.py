@@ -109,6 +109,36 @@ def test_a_run_says_where_its_output_goes(
     assert client.run("ada/x", reference) == reference
 
 
+def test_the_command_line_says_where_an_output_goes(
+    hub: FakeHub, client: DLHubClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from dlhub_sdk.cli.app import app
+
+    sent = {"url": "s3://bucket/out", "sha256": HASH, "size": 7, "name": "out"}
+    events: list[dict[str, Any]] = []
+
+    def call(method: str, event: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        events.append(event)
+        return sent, {"success": True, "exc": None, "by_reference": True}
+
+    file = {"input": {"type": "file"}, "output": {"type": "file"}}
+    document = {
+        "datacite": {"titles": [{"title": "z"}]},
+        "dlhub": {"name": "z", "version": "1", "files": {}},
+        "servable": {"methods": {"run": file}},
+    }
+    hub._store("ada", document, {}, call)
+    monkeypatch.setenv("DLHUB_URL", hub.url)
+    monkeypatch.setenv("DLHUB_TOKEN", hub.token)
+    arguments = ["run", "ada/z", '{"url": "s3://bucket/in"}', "--put", "s3://bucket/"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == sent
+    assert [event["output"] for event in events] == [{"url": "s3://bucket/"}]
+
+
 def test_arrays_in_files_pass_the_check_of_inputs_here(hub: FakeHub, client: DLHubClient) -> None:
     method = {"input": {"type": "ndarray"}, "output": {"type": "any"}}
     document = {

@@ -49,6 +49,14 @@ def run(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write the result here, by its suffix."),
     ] = None,
+    put: Annotated[
+        str | None,
+        typer.Option(
+            "--put",
+            metavar="URL",
+            help="Have the worker put the file or array there (s3://…, hub: and so on); prints where.",
+        ),
+    ] = None,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show what it printed and where the time went.")
     ] = False,
@@ -84,6 +92,7 @@ def run(
       dlhub run ann/iris rows.npy --method predict --parameter threshold=0.5
       dlhub run ann/iris rows.npy --async        then: dlhub status TASK --result
       dlhub run ann/iris rows.npy --endpoint cluster
+      dlhub run ann/sum '{"url": "s3://data/rows.npy"}' --put s3://data/sums/
       dlhub run ./iris '[[5.1, 3.5, 1.4, 0.2]]' --local
     """
     if (given is None) == (option is None):
@@ -99,7 +108,7 @@ def run(
     with connect(url, allow_pickle=allow_pickle) as client:
         inputs = read_inputs(text, _declared(client, name, method, version), allow_pickle)
         what: dict[str, Any] = {"name": name, "inputs": inputs, "method": method, "version": version}
-        what |= {"parameters": read_parameters(parameter or []), "endpoint": endpoint}
+        what |= {"parameters": read_parameters(parameter or []), "endpoint": endpoint, "output": put}
         if local:
             _run_here(client, what, debug, save)
         elif asynchronous:
