@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from endpoint_plugins.agent.directory import EndpointDirectory
+    from endpoint_plugins.profiles import SiteProfile
 
 __all__ = ["register"]
 
@@ -60,6 +61,7 @@ def start(
     from endpoint_plugins.places import profile_path
     from endpoint_plugins.policy import PolicyFile
     from endpoint_plugins.profiles import load_profile
+    from endpoint_plugins.profiles.stock_schema import choice_schema
 
     path = profile_path(name)
     profile = load_profile(path)
@@ -70,6 +72,7 @@ def start(
         display_name=profile.name if name == DEFAULT_NAME else name,
         description=profile.description,
         config=path.read_text(encoding="utf-8"),
+        schema=choice_schema(profile, needs_image=_needs_image(profile)),
         allowed_functions=None if functions is None else sorted({FUNCTION_ID, *functions}),
     )
     pace = Pace(
@@ -173,6 +176,11 @@ def logs(
             sys.stdout.flush()
             if not more:
                 time.sleep(0.5)
+
+
+def _needs_image(profile: SiteProfile) -> bool:
+    """Whether callers have to choose an image."""
+    return profile.container.runtime != "none" and profile.container.image is None
 
 
 def _directory(name: str) -> EndpointDirectory:
