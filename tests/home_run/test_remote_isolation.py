@@ -240,3 +240,13 @@ def test_the_status_of_an_isolated_process_is_its_own() -> None:
     prefix = Isolation(network=True, files=True).prefix(PYTHON, [], [])
     ended = subprocess.run([*prefix, "/bin/sh", "-c", "exit 3"], check=False)
     assert ended.returncode == 3
+
+
+def test_mounts_of_deleted_files_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "passwd"
+    path.write_text("")
+    assert not isolation._is_deleted(str(path))
+    assert not isolation._is_deleted("/nowhere")
+    with path.open() as file:
+        path.unlink()
+        assert isolation._is_deleted(f"/proc/self/fd/{file.fileno()}")

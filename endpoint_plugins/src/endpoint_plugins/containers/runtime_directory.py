@@ -26,6 +26,8 @@ def charliecloud(launch: Launch) -> list[str]:
     run_dir = shlex.quote(str(launch.run_dir))
     # A root that all containers share is never written to.
     words = ["--unset-env='*'", "--env-no-expand", f"--cd={run_dir}"]
+    # Its own copy of these is a deleted file, of which a servable's isolation could not have a part.
+    words += ["--no-passwd", "--bind=/etc/passwd:/etc/passwd", "--bind=/etc/group:/etc/group"]
     words.append(f"--set-env=HOME={SCRATCH}")
     words += ["--private-tmp"] if launch.scratch_bytes is not None else [f'--bind="$scratch":{SCRATCH}']
     words.append(f"--bind={run_dir}:{run_dir}")

@@ -137,7 +137,8 @@ class Isolation:
         if not self.files:
             return [*command, "--dev-bind", "/", "/"]
         command += ["--unshare-pid", "--unshare-uts"]
-        seen: list[str] = [*_read_only(_SYSTEM), *_links(_MERGED), "--dev", "/dev", *_devices()]
+        system = [path for path in _SYSTEM if not _is_deleted(path)]
+        seen: list[str] = [*_read_only(system), *_links(_MERGED), "--dev", "/dev", *_devices()]
         if self.scratch_bytes:
             seen += ["--size", str(self.scratch_bytes)]
         seen += ["--tmpfs", SCRATCH]
@@ -156,6 +157,14 @@ _ROOT = ("--ro-bind", "/", "/")
 
 def _read_only(paths: Iterable[str]) -> list[str]:
     return [word for path in paths for word in ("--ro-bind-try", path, path)]
+
+
+def _is_deleted(path: str) -> bool:
+    """Whether it is a mount of a file that is no more, as charliecloud makes them."""
+    try:
+        return Path(path).stat().st_nlink == 0
+    except OSError:
+        return False
 
 
 def _links(paths: Iterable[str]) -> list[str]:
