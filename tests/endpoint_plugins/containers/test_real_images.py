@@ -32,7 +32,7 @@ from home_run.codec import decode, encode
 from testbed.containers import Containers
 
 pytestmark = [
-    pytest.mark.service("podman", "package-index", "bubblewrap"),
+    pytest.mark.service("podman", "package-index", "bubblewrap", "charliecloud"),
     pytest.mark.timeout(600),
 ]
 
