@@ -71,3 +71,8 @@ def test_people_find_their_way() -> None:
         "# Account to charge. Default: the user's.\n"
         "account: null\n"
     )
+
+
+def test_what_a_site_has_written_stays_written() -> None:
+    text = "name: here\nscheduler: local\nmax_blocks: 1\ncontainer:\n  network: false\n"
+    assert dump_profile(parse_profile(text), comments=False) == text

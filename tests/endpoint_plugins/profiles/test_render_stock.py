@@ -122,7 +122,7 @@ echo "quotes" 'and' \\backslashes $(command) `command` é
 def test_what_looks_like_a_template_in_a_profile_is_text(renderer: Renderer) -> None:
     site = profile("slurm", worker_init=HOSTILE, launcher="srun", launcher_options="-c {{ 4 }} {% x %} '#'")
     provider = load(renderer(render_stock(site))({})).engine.provider
-    assert provider.worker_init == HOSTILE
+    assert provider.worker_init == f'{HOSTILE}export DLHUB_CACHE="$HOME/.dlhub/cache"\n'
     assert provider.launcher.overrides == "-c {{ 4 }} {% x %} '#'"
 
 

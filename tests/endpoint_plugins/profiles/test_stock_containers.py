@@ -25,7 +25,7 @@ def options(container: dict[str, Any], **settings: Any) -> str:
 
 
 def test_none() -> None:
-    assert container_settings(profile({"runtime": "none", "network": False})) == {}
+    assert container_settings(profile({"runtime": "none"})) == {}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,8 @@ def test_bubblewrap_is_a_command_of_its_own() -> None:
             "runs by name only docker, podman",
         ),
         ({"runtime": "apptainer"}, "it has no image"),
+        ({"network": False}, "container.network is false, and a stock endpoint keeps functions from nothing"),
+        ({"read_only": True}, "container.read_only is true"),
         ({"runtime": "apptainer", "image": "dlhub:0123"}, "images that dlhub-endpoint built"),
     ],
 )

@@ -35,14 +35,15 @@ def yaml_of(value: Any) -> str:
 def dump_profile(profile: SiteProfile, *, comments: bool = True) -> str:
     """A profile as YAML text, which `parse_profile` reads to an equal one.
 
-    Settings that have their default are left out, but for those that the profile says are `required`.
+    It has what was set, also where that is the default: a site that says so means it. What the profile says
+    is `required` is there in any case.
 
     Parameters
     ----------
     comments
         Whether each setting comes with its description.
     """
-    content = profile.model_dump(mode="json", exclude_defaults=True)
+    content = profile.model_dump(mode="json", exclude_unset=True)
     content["scheduler"] = profile.scheduler
     ordered: dict[str, Any] = {name: content[name] for name in _FIRST if name in content}
     for name in type(profile).model_fields:

@@ -101,7 +101,7 @@ def worker_init(profile: SiteProfile) -> str:
     lines = [profile.worker_init.rstrip("\n")] if profile.worker_init.strip() else []
     if profile.python:
         directory = profile.python.rpartition("/")[0] or "/"
-        lines.append(f"export PATH={_in_shell(directory)}:$PATH")
+        lines.append(f"export PATH={in_shell(directory)}:$PATH")
     for name, value in staging_variables(profile).items():
         lines.append(f"export {name}={shlex.quote(value)}")
     return "\n".join(lines)
@@ -124,7 +124,7 @@ def launcher_document(profile: SiteProfile) -> dict[str, Any]:
     return document
 
 
-def _in_shell(path: str) -> str:
+def in_shell(path: str) -> str:
     """A path for a shell, where its variables and the home directory are still filled in."""
     if path.startswith("~"):
         path = "$HOME" + path[1:]

@@ -21,6 +21,7 @@ from endpoint_plugins.profiles.deferred import BEGIN, END, Deferred
 from endpoint_plugins.profiles.dump import yaml_of
 from endpoint_plugins.profiles.engine import engine_document
 from endpoint_plugins.profiles.limits import limits_of
+from endpoint_plugins.profiles.providers import in_shell
 from endpoint_plugins.profiles.schedulers import KubernetesProfile
 from endpoint_plugins.profiles.stock_containers import container_settings
 from endpoint_plugins.profiles.stock_schema import choice_schema
@@ -133,10 +134,14 @@ def _needs_image(profile: SiteProfile) -> bool:
 
 def _template(profile: SiteProfile, services: dict[str, Any], *, needs_image: bool) -> str:
     deferred = _deferred(profile, needs_image=needs_image)
+    engine = _without_nothing(engine_document(deferred) | container_settings(deferred))
+    # What servables keep goes where the agent's would.
+    init = [engine["provider"]["worker_init"], f"export DLHUB_CACHE={in_shell(profile.cache_dir)}"]
+    engine["provider"]["worker_init"] = "\n".join(line for line in init if line)
     document = services | {
         "heartbeat_period": profile.heartbeat_s,
         "idle_heartbeats_soft": math.ceil(IDLE_S / profile.heartbeat_s),
-        "engine": _without_nothing(engine_document(deferred) | container_settings(deferred)),
+        "engine": engine,
     }
     text = yaml.dump(document, Dumper=_TemplateDumper, sort_keys=False, allow_unicode=True, width=math.inf)
     return opening(profile, needs_image=needs_image) + _as_template(text)

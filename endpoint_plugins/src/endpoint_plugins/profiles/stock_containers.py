@@ -38,6 +38,7 @@ def container_settings(profile: SiteProfile) -> dict[str, Any]:
     """
     container = profile.container
     if container.runtime in ("none", "kubernetes"):
+        _check_not_asked(profile)
         return {}
     if not container.network:
         raise _cannot(
@@ -51,6 +52,18 @@ def container_settings(profile: SiteProfile) -> dict[str, Any]:
     if container.runtime == "charliecloud":
         raise _cannot(profile, "a stock endpoint has no charliecloud", "name another container.runtime")
     return _with_image(profile)
+
+
+def _check_not_asked(profile: SiteProfile) -> None:
+    """Refuse what a site has written down itself, and only the agent does without a container."""
+    for name, value in (("network", False), ("read_only", True)):
+        if name in profile.container.model_fields_set and getattr(profile.container, name) is value:
+            raise _cannot(
+                profile,
+                f"container.{name} is {str(value).lower()}, and a stock endpoint keeps functions from "
+                "nothing without a container",
+                f"remove container.{name} if servables may do as they like",
+            )
 
 
 def _with_image(profile: SiteProfile) -> dict[str, Any]:
