@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 PATIENCE_S = 30.0
 
@@ -63,7 +64,7 @@ class HttpsServer:
         self._thread.start()
 
     def _answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
-        path = request.path.partition("?")[0]
+        path = unquote(request.path.partition("?")[0])
         self.asked.append((request.command, request.path, request.headers.get("Range", "")))
         self.headers.append(dict(request.headers))
         trouble = self.trouble(request.command, path)

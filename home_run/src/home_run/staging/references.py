@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from home_run.errors import FileFetchError
 
@@ -118,8 +118,10 @@ def read_reference(value: Mapping[str, Any]) -> Reference:
     url = value.get("url")
     if not isinstance(url, str) or not url or any(ord(letter) < 32 for letter in url):
         raise FileFetchError(f"A reference has the url {url!r:.80}, which is no text.", remedy=_REMEDY)
+    if url.startswith("/"):  # a path as it is written
+        url = f"file://{quote(url)}"
     try:
-        parts = urlsplit(url if not url.startswith("/") else f"file://{url}")
+        parts = urlsplit(url)
         port = parts.port
     except ValueError as exc:
         raise FileFetchError(f"The reference {url!r:.80} is not a URL: {exc}.", remedy=_REMEDY) from exc
@@ -135,9 +137,15 @@ def read_reference(value: Mapping[str, Any]) -> Reference:
         )
     if scheme not in ("hub", "file") and not host:
         raise FileFetchError(f"The reference {scheme}:{parts.path[:80]} names no host.", remedy=_REMEDY)
-    path = parts.path if url.startswith("/") else unquote(parts.path)
+    if parts.fragment or (parts.query and scheme not in ("hub", "https", "http")):
+        raise FileFetchError(
+            f"The reference {scheme}://{host}{parts.path[:80]} goes on with a '?' or '#', and what follows that "
+            f"is no part of a {scheme}: reference.",
+            remedy="Write %3F and %23 where they are part of the name.",
+        )
+    path = unquote(parts.path)
     return Reference(
-        url=url,
+        url=str(value["url"]),
         scheme=scheme,
         host=host,
         port=port,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from home_run.errors import HomeRunError
 from home_run.remote.cache import Cache
@@ -15,9 +16,9 @@ from home_run.staging import Fetched
 from home_run.staging.keys import read_keys
 from home_run.staging.places import Place, Site, open_place
 from home_run.staging.references import Reference, read_reference
-from home_run.staging.rules import read_rules
+from home_run.staging.rules import Rules, read_rules
 from home_run.staging.store import FileStore
-from home_run.staging.transfers import Received, hash_file, receive, retry
+from home_run.staging.transfers import Received, hash_file, receive, retry, verify
 
 __all__ = ["SiteStager"]
 
@@ -40,44 +41,40 @@ class SiteStager:
 
     def fetch(self, reference: Mapping[str, Any]) -> Fetched:
         """See `home_run.staging.Stager.fetch`."""
-        wanted = read_reference(reference)
-        with closing(open_place(wanted, self._site())) as place:
-            path, name = self._fetch(place, wanted)
-        return Fetched(str(path), name)
+        wanted, site = read_reference(reference), self._site()
+        with closing(open_place(wanted, site)) as place:
+            path = self._fetch(place, wanted, site.rules)
+        return Fetched(str(path), wanted.name)
 
     def send(self, path: Path, target: Mapping[str, Any], name: str) -> dict[str, Any]:
         """See `home_run.staging.Stager.send`."""
-        reference = read_reference({**target, "url": _inside(target.get("url"), name)})
-        with closing(open_place(reference, self._site())) as place:
+        reference, site = read_reference({"url": _inside(target.get("url"), name)}), self._site()
+        with closing(open_place(reference, site)) as place:
             content = hash_file(path)
-            self._site().rules.check_size(content.size, reference)
+            site.rules.check_size(content.size, reference)
             url = retry(lambda: place.write(path, content.sha256), _is_transient)
         sent: dict[str, Any] = {"url": url or reference.url, "sha256": content.sha256, "size": content.size}
         return {**sent, "name": name}
 
-    def _fetch(self, place: Place, reference: Reference) -> tuple[Path, str]:
-        site_rules = self._site().rules
-
+    def _fetch(self, place: Place, reference: Reference, rules: Rules) -> Path:
         def fetch_to(partial: Path) -> Received:
-            return receive(place, reference, partial, site_rules.check_size)
+            return receive(place, reference, partial, rules.check_size)
 
         local = place.local_path()
         if local is not None:
-            if reference.sha256 is not None and hash_file(local).sha256 != reference.sha256:
-                return self._store().with_content(
-                    reference.sha256, fetch_to
-                ), reference.name  # says what is wrong
-            return local, local.name
+            verify(reference, hash_file(local) if reference.sha256 else Received("", local.stat().st_size))
+            return local
         if reference.sha256 is not None:
-            return self._store().with_content(reference.sha256, fetch_to), reference.name
+            return self._store().with_content(reference.sha256, fetch_to)
         found = retry(place.look, _is_transient)
-        site_rules.check_size(found.size or 0, reference)
+        rules.check_size(found.size or 0, reference)
         if found.version:
-            where = (
-                f"{reference.scheme}://{reference.host}:{reference.port}{reference.path}?{reference.query}"
-            )
-            return self._store().of_version(where, found.version, fetch_to)[0], reference.name
-        return self._store().anew(fetch_to)[0], reference.name
+            where = f"{reference.scheme}://{reference.host}:{reference.port}{reference.path}"
+            path, sha256 = self._store().of_version(f"{where}?{reference.query}", found.version, fetch_to)
+        else:
+            path, sha256 = self._store().anew(fetch_to)
+        verify(reference, Received(sha256, path.stat().st_size))
+        return path
 
     def _site(self) -> Site:
         rules = read_rules()
@@ -97,5 +94,6 @@ def _is_transient(exc: Exception) -> bool:
 def _inside(url: Any, name: str) -> Any:
     """An address that ends in a slash is a directory for the output."""
     if isinstance(url, str) and url.endswith("/"):
-        return url + Path(name).name
+        name = Path(name).name
+        return url + (name if url.startswith("/") else quote(name, safe=""))
     return url

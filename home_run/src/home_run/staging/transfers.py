@@ -16,7 +16,7 @@ from home_run.staging.errors import WrongContentError
 from home_run.staging.places import CHUNK_BYTES, Place, broke_off
 from home_run.staging.references import Reference
 
-__all__ = ["Received", "hash_file", "receive", "retry"]
+__all__ = ["Received", "hash_file", "receive", "retry", "verify"]
 
 #: Attempts in a row that bring nothing.
 ATTEMPTS = 5
@@ -58,15 +58,13 @@ def receive(
         with _Partial(partial, reference, check_size) as file:
             _receive_rest(place, reference, file)
             received = Received(file.sha256, file.size)
-        wrong = _difference(reference, received)
-        if wrong is None:
+        try:
+            verify(reference, received)
             return received
-        partial.unlink()
-        if not resumed:
-            raise WrongContentError(
-                f"The file {reference.shown!r:.200} {wrong}.",
-                remedy="It has changed, or the reference is wrong: make a new reference to it.",
-            )
+        except WrongContentError:
+            partial.unlink()
+            if not resumed:
+                raise
         resumed = False
 
 
@@ -172,13 +170,24 @@ def _append(place: Place, reference: Reference, file: _Partial) -> None:
         raise broke_off(reference, f"it broke off after {file.size} of {stream.size} bytes")
 
 
-def _difference(reference: Reference, received: Received) -> str | None:
-    """Return how a file differs from what the reference says of it, as the end of a sentence."""
+def verify(reference: Reference, received: Received) -> None:
+    """Hold a file against what the reference says of it.
+
+    Raises
+    ------
+    WrongContentError
+        If it is another.
+    """
     if reference.sha256 is not None and received.sha256 != reference.sha256:
-        return f"has the SHA-256 {received.sha256}, and the reference says {reference.sha256}"
-    if reference.size is not None and received.size != reference.size:
-        return f"has {received.size} bytes, and the reference says {reference.size}"
-    return None
+        wrong = f"has the SHA-256 {received.sha256}, and the reference says {reference.sha256}"
+    elif reference.size is not None and received.size != reference.size:
+        wrong = f"has {received.size} bytes, and the reference says {reference.size}"
+    else:
+        return
+    raise WrongContentError(
+        f"The file {reference.shown!r:.200} {wrong}.",
+        remedy="It has changed, or the reference is wrong: make a new reference to it.",
+    )
 
 
 def _pause(failures: int) -> None:
