@@ -139,11 +139,8 @@ class Session:
         if lifeline is None:
             return
         left = submitting or (bool(records) and self._end_jobs(records))
-        if self._options.scheduler["kind"] == "local":
-            # They are given time to clean up, as scripts that have started containers do.
-            for record in records:
-                if record.job:
-                    wait_ended(int(record.job), STOP_S)
+        # Local blocks are given time to clean up, as scripts that have started containers do.
+        wait_groups_ended(list(self._groups.values()), STOP_S)
         if not left:
             with suppress(OSError):  # the disk is full; the keeper finds nothing
                 self.book.close()
