@@ -1,6 +1,7 @@
 """What type checkers say of the SDK's public functions; checked by mypy, never run."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from typing_extensions import assert_type
@@ -10,6 +11,7 @@ from dlhub_sdk.client import DLHubClient
 from dlhub_sdk.models.servables.sklearn import ScikitLearnModel
 from dlhub_sdk.publish import PublicationPlan
 from dlhub_sdk.records import Account, ClientRecord, EndpointRecord, PublicationRecord, TaskRecord
+from dlhub_sdk.references import Reference
 
 
 def check_client(dl: DLHubClient, model: ScikitLearnModel) -> None:
@@ -24,6 +26,8 @@ def check_client(dl: DLHubClient, model: ScikitLearnModel) -> None:
     assert_type(dl.map("owner/name", [1]), Iterator[Any])
     assert_type(dl.endpoints(), list[EndpointRecord])
     assert_type(dl.create_client("site"), ClientRecord)
+    assert_type(dl.upload("scan.h5"), Reference)
+    assert_type(dl.download(Reference("hub:data/x")), Path)
     with dl as same:
         assert_type(same, DLHubClient)
 
