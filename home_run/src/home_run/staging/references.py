@@ -139,8 +139,8 @@ def read_reference(value: Mapping[str, Any]) -> Reference:
         raise FileFetchError(f"The reference {scheme}:{parts.path[:80]} names no host.", remedy=_REMEDY)
     if parts.fragment or (parts.query and scheme not in ("hub", "https", "http")):
         raise FileFetchError(
-            f"The reference {scheme}://{host}{parts.path[:80]} goes on with a '?' or '#', and what follows is "
-            f"no part of a {scheme}: reference.",
+            f"The reference {scheme}://{host}{parts.path[:80]} goes on with a '?' or '#', and what follows "
+            f"is no part of a {scheme}: reference.",
             remedy="Write %3F and %23 where they are part of the name.",
         )
     path = unquote(parts.path)
