@@ -59,6 +59,18 @@ def test_the_sites_credentials_go_to_their_host(https: HttpsServer, stager: Site
     assert not any("Authorization" in each for each in https.headers)
 
 
+def test_the_callers_credentials_are_used_where_the_site_takes_them(https: HttpsServer, site: Any) -> None:
+    (https.directory / "x").write_bytes(b"content")
+    host = f"localhost:{https.port}"
+    stager = site.rules(schemes=["https"], private_hosts=[host], caller_credentials=True)
+    stager.fetch({"url": f"https://ada:p%40ss@{host}/x"})
+    assert {each["Authorization"] for each in https.headers} == {"Basic YWRhOnBAc3M="}
+    https.headers.clear()
+    stager.fetch({"url": f"https://{host}/x?sig=abc", "headers": {"X-Key": "k"}})
+    assert {each["X-Key"] for each in https.headers} == {"k"}
+    assert https.asked[-1][1] == "/x?sig=abc"
+
+
 def test_a_server_without_ranges_or_tags_is_read_as_it_is(
     https: HttpsServer, stager: SiteStager, site: Any
 ) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from home_run.errors import FileFetchError, HomeRunError
 from home_run.staging.errors import FileSendError, ReferenceRefusedError
@@ -34,7 +34,7 @@ def open_place(reference: Reference, site: Site) -> HttpPlace:
     """See `home_run.staging.places.open_place`."""
     port = site.rules.check_host(reference)
     kept = site.keys.host("https", reference.host, port).get("headers") or {}
-    return HttpPlace(reference, site, port, {**reference.headers, **kept})
+    return HttpPlace(reference, site, port, {**_of_caller(reference), **kept})
 
 
 class HttpPlace:
@@ -222,6 +222,16 @@ class HttpPlace:
             if response.status in (401, 403)
             else "Check the reference.",
         )
+
+
+def _of_caller(reference: Reference) -> dict[str, str]:
+    """Return the headers that a caller wants, where the site's rules have let that pass."""
+    parts = urlsplit(reference.url)
+    headers = dict(reference.headers)
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    return headers
 
 
 @cache

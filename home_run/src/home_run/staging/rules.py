@@ -18,7 +18,7 @@
 ``collections``        Globus collections; default: every one that the site's identity can read.
 ``stores``             ``{"name": {"connector": "module.Class", "config": {…}}}``: the site's ProxyStores.
 ``max_bytes``          Largest file; default ``DLHUB_MAX_FILE_BYTES``.
-``caller_credentials`` Take URLs with a user or a signature, and headers, from callers. Default: false.
+``caller_credentials`` Take https URLs with a user or a signature, and headers, from callers. Default: false.
 ``credentials``        File with the site's credentials; see `home_run.staging.keys`.
 ====================== ====================================================================================
 
@@ -89,7 +89,8 @@ class Rules:
                 f"{', '.join(self.schemes) or 'no references'}.",
                 remedy=f"Ask the site to add {reference.scheme!r} to the schemes of its staging rules.",
             )
-        if reference.scheme != "hub" and reference.carries_credentials and not self.caller_credentials:
+        allowed = self.caller_credentials and reference.scheme in ("https", "http")
+        if reference.scheme != "hub" and reference.carries_credentials and not allowed:
             raise ReferenceRefusedError(
                 f"The reference to {reference.shown!r:.200} carries credentials (a user, a signed query, or "
                 "headers), which have no place in a task.",
