@@ -354,7 +354,9 @@ def compare_endpoints(
         stack.callback(endpoint.close)
         fill_cache(endpoint, home / "cache")
         endpoint.start()
-        calls, many = ((10, 1000) if chosen.quick else (40, 4000)) if system == "stock" else (500, 8000)
+        calls, many = (10, 1000) if system == "stock" else (200, 2000)
+        if not chosen.quick:
+            calls, many = 4 * calls, 4 * many
 
         async def run(
             endpoint: StockEndpoint = endpoint, system: str = system, calls: int = calls, many: int = many

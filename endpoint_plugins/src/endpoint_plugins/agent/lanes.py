@@ -16,6 +16,8 @@ from endpoint_plugins.agent.servables import BatchKey, is_servable
 #: What a shared call is expected to take at most, in seconds; of functions, whose times vary more, less.
 TARGET_S = 0.05
 FUNCTIONS_TARGET_S = 0.02
+#: What takes no longer, in seconds, goes many to a call.
+QUICK_S = 0.005
 MAX_BATCHES = 512
 MAX_BYTES = 4 * 1024**2
 #: Weight of the newest call in what is learned.
@@ -74,11 +76,19 @@ class Lanes:
             if not lane:
                 del self._lanes[held.key]
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether what is next is known to share calls: so many go together that none needs to wait ahead."""
+        if not self._lanes:
+            return False
+        seconds = self._times.find(self._next())
+        return seconds is not None and seconds <= QUICK_S
+
     def take(self, free: int) -> list[Held]:
         """The tasks of the next call, where so many calls can be made now; none where nothing waits."""
         if not self._lanes:
             return []
-        key = min(self._lanes, key=lambda each: self._lanes[each][0].number)
+        key = self._next()
         lane = self._lanes[key]
         taken = [lane.popleft()]
         if not taken[0].alone:
@@ -87,6 +97,9 @@ class Lanes:
         if not lane:
             del self._lanes[key]
         return taken
+
+    def _next(self) -> BatchKey:
+        return min(self._lanes, key=lambda each: self._lanes[each][0].number)
 
     def _room(self, key: BatchKey, waiting: int, free: int) -> tuple[int, int]:
         """How many batches, and how many events, go together."""

@@ -127,11 +127,16 @@ class Runner:
         """Make as many calls as the workers can use now."""
         if self._is_held or not len(self._lanes):
             return
-        while (free := self.slots - self.calls) > 0 and (tasks := self._lanes.take(free)):
+        while (free := self._free()) > 0 and (tasks := self._lanes.take(free)):
             begun = [each for each in tasks if not self._is_too_late(each)]
             if begun:
                 self._call(begun)
         self.want(len(self._lanes))
+
+    def _free(self) -> int:
+        """Calls that can be made now. What is quick shares larger calls for not being sent ahead."""
+        slots = max(1, self.state.workers) if self._lanes.is_quick else self.slots
+        return slots - self.calls
 
     def want(self, waiting: int) -> None:
         """Tell the workers how many tasks wait for them."""
