@@ -241,7 +241,7 @@ def _local_path(url: str) -> str | None:
         return url
     raise FileFetchError(
         f"The file {url!r} has the scheme {parts.scheme!r}, which is not read here.",
-        remedy="Use a path, file:/// and a path, http:// or https://.",
+        remedy="Use a path, file:/// and a path, http:// or https://; for others set DLHUB_STAGING.",
     )
 
 
