@@ -15,6 +15,12 @@ from typing import Any
 from endpoint_plugins.agent.interface import Done, TaskSettings, WorkersState
 from endpoint_plugins.errors import WorkerLostError, WorkersStartError
 
+#: Each process is forked from one that has imported everything.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    ["pool_workers", "globus_compute_endpoint.engines.helper", "home_run.remote.many"]
+)
+
 
 def run_named(function: str, payload: bytes) -> bytes:
     module, _, name = function.rpartition(".")
@@ -79,7 +85,7 @@ class PoolWorkers:
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self._count, mp_context=multiprocessing.get_context("spawn"))
+        return ProcessPoolExecutor(self._count, mp_context=_CONTEXT)
 
     def _submit(self, done: Done, function: Callable[..., bytes], *arguments: Any) -> None:
         self._outstanding += 1
