@@ -17,6 +17,7 @@ import pytest
 
 from gateway_process import GatewayProcess
 from rabbitmq import RabbitServer
+from testbed.pbs import PbsCluster
 from testbed.slurm import SlurmCluster
 
 COMMAND = (sys.executable, "-c", "from endpoint_plugins.cli import main; main()")
@@ -188,6 +189,20 @@ def test_slurm_says_why_not(cluster: Site, setting: str, step: str, said: str, r
     assert said in steps[step]["said"]
     assert remedy in steps[step]["remedy"]
     assert steps["end"]["verdict"] == "passed"
+
+
+@pytest.mark.service("pbs")
+def test_by_the_commands_of_pbs(tmp_path: Path, pbs_cluster: PbsCluster) -> None:
+    site = Site(tmp_path, **pbs_cluster.variables)
+    site.write(scheduler="pbspro", interface="lo", cores_per_worker=0.1, queue="debug", cores_per_node=1)
+    status, steps = site.check("--no-hub")
+    assert status == 0, steps
+    assert verdicts(steps) == dict.fromkeys(BLOCK, "passed")
+    status, steps = site.check("--no-hub", "--set", "queue=nowhere")
+    assert status == 6
+    assert "Invalid partition name" in steps["submit"]["said"]
+    assert pbs_cluster.open_jobs() == []
+    assert site.processes() == []
 
 
 @pytest.mark.service("slurm")

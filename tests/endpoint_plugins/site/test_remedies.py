@@ -23,6 +23,7 @@ from endpoint_plugins.site.remedies import remedy_for
         ("ModuleNotFoundError: No module named 'parsl'", "install endpoint_plugins"),
         ("bash: /nowhere/bin/python: No such file or directory", "shared file system"),
         ("Back-off pulling image: ImagePullBackOff", "container.image"),
+        ("ErrImagePull; dial tcp 127.0.0.1:80: connect: connection refused", "container.image"),
         ("mktemp: failed to create directory via template '/x': Permission denied", "scratch_dir"),
         ("job 7 is pending: Resources", "--patience-s"),
     ],

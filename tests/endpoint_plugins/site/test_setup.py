@@ -146,6 +146,7 @@ def test_kubernetes_needs_an_image() -> None:
     made, _ = plan(found, {"container.image": "registry.example.org/workers:1"})
     profile = made.profile.model_dump()
     assert (profile["namespace"], profile["container"]["runtime"]) == ("science", "kubernetes")
+    assert profile["python"] is None, "it is the image's"
 
 
 def test_an_interpreter_that_nodes_may_not_see_is_a_note() -> None:

@@ -24,11 +24,12 @@ A first tour, on the machine where you submit jobs:
   dlhub-endpoint check    submit a one-minute block, and try everything once
   dlhub-endpoint start    serve, until Ctrl-C or SIGTERM
 
-An endpoint is a directory below ~/.dlhub/endpoints, or DLHUB_ENDPOINTS_DIR. Its
-profile.yaml says how workers are had here, and policy.yaml, if there is one, who
-may run what. Without a NAME, a command is about the endpoint `default`. What the
-hub knows this site by comes from GLOBUS_COMPUTE_CLIENT_ID and _SECRET, or from
-~/.dlhub/credentials.json: `dlhub clients create` makes it.
+An endpoint is a directory below ~/.dlhub/endpoints, or DLHUB_ENDPOINTS_DIR.
+Its profile.yaml says how workers are had here, and policy.yaml, if there is
+one, who may run what. Without a NAME, a command is about the endpoint
+`default`. What the hub knows this site by comes from the variables
+GLOBUS_COMPUTE_CLIENT_ID and _SECRET, or from ~/.dlhub/credentials.json:
+`dlhub clients create` makes it.
 
 {DOCUMENTED}"""
 

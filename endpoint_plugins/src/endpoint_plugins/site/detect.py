@@ -39,6 +39,7 @@ def look(machine: Machine, wanted: SchedulerKind | None = None) -> Findings:
     scheduler = _pick(every, wanted)
     present = interfaces()
     is_local = scheduler.kind == "local"
+    are_pods = scheduler.kind == "kubernetes"
     nodes_are_here = is_local or _are_here(scheduler.node_addresses, present)
     with ThreadPoolExecutor(2) as threads:  # both wait for other programs
         containers = threads.submit(runtimes, machine)
@@ -46,7 +47,7 @@ def look(machine: Machine, wanted: SchedulerKind | None = None) -> Findings:
     return Findings(
         hostname=machine.hostname,
         scheduler=scheduler,
-        interface=choose(present, scheduler.node_addresses, is_local=is_local),
+        interface=choose(present, scheduler.node_addresses, is_local=is_local, are_pods=are_pods),
         interfaces=present,
         runtimes=containers.result(),
         interpreters=pythons.result(),

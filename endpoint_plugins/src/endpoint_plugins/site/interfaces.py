@@ -35,7 +35,9 @@ def interfaces() -> list[Interface]:
     return found
 
 
-def choose(found: Sequence[Interface], nodes: Iterable[str], *, is_local: bool = False) -> ChosenInterface:
+def choose(
+    found: Sequence[Interface], nodes: Iterable[str], *, is_local: bool = False, are_pods: bool = False
+) -> ChosenInterface:
     """The one that workers shall connect to.
 
     Parameters
@@ -46,6 +48,8 @@ def choose(found: Sequence[Interface], nodes: Iterable[str], *, is_local: bool =
         Names or addresses of some compute nodes.
     is_local
         Whether workers run on this machine only.
+    are_pods
+        Whether workers have a network of their own: on this machine too, its loopback is not theirs.
     """
     by_address = {each.address: each for each in found}
     loopback = next((each for each in found if each.is_loopback), None)
@@ -58,8 +62,8 @@ def choose(found: Sequence[Interface], nodes: Iterable[str], *, is_local: bool =
         source = _source(address) if address else None
         if source is None:
             continue
-        if address in by_address and loopback is not None:
-            source = loopback.address  # the node is this machine
+        if address in by_address and loopback is not None:  # the node is this machine
+            source = address if are_pods else loopback.address
         elif ipaddress.ip_address(source).is_loopback and loopback is not None:
             source = loopback.address
         if source in by_address:
@@ -77,7 +81,8 @@ def choose(found: Sequence[Interface], nodes: Iterable[str], *, is_local: bool =
         return ChosenInterface(loopback, "there is no other")
     best = min(outer, key=lambda each: (_rank(each.name), -each.speed_mbps))
     return ChosenInterface(
-        best, "no compute node's address is known here, and its name is that of the fastest network"
+        best,
+        "no compute node's address is known to this machine, and its name is that of the fastest network",
     )
 
 

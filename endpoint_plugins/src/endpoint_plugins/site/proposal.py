@@ -145,14 +145,14 @@ def _network(proposal: Proposal, findings: Findings) -> None:
 
 
 def _python(proposal: Proposal, findings: Findings) -> None:
+    if findings.scheduler.kind == "kubernetes":
+        return  # the image's
     usable = [each for each in findings.interpreters if each.is_usable]
     if usable:
         best = usable[0]
         where = "on a shared file system" if best.is_shared else "nodes see this disk"
         proposal.put("python", best.path, f"Python {best.version}, {where}, has what workers import")
         return
-    if findings.scheduler.kind == "kubernetes":
-        return  # the image's
     near = [each for each in findings.interpreters if not each.lacks]
     if near:
         proposal.put("python", near[0].path, f"Python {near[0].version}; {near[0].problem}")
@@ -255,6 +255,8 @@ def _account(proposal: Proposal, findings: Findings, *, is_required: bool = Fals
 
 
 def _files(proposal: Proposal, findings: Findings) -> None:
+    if findings.scheduler.kind == "kubernetes":
+        return  # a pod has its own; `volumes` gives it others
     scratch, cache = findings.scratch, findings.cache
     proposal.put("scratch_dir", scratch.path, scratch.reason)
     room = f", with {cache.free_gib:g} GiB free" if cache.free_gib is not None else ""

@@ -7,6 +7,10 @@ import re
 #: The first that fits; the words are Slurm's, PBS's, LSF's, Grid Engine's and Kubernetes'.
 _REMEDIES: tuple[tuple[str, str], ...] = (
     (
+        r"ImagePull|ErrImage|manifest unknown|image.*not known|no such image|unable to pull",
+        "Nodes cannot get the image: see `container.image` and the way to its registry.",
+    ),
+    (
         r"invalid account or account/partition|InvalidAccount|AccountNotAllowed|Unknown project|"
         r"Unauthorized.*account|No accounting|project.*(not valid|invalid)",
         "Set `account` in the profile to one that you may charge there: `sacctmgr show associations "
@@ -40,15 +44,12 @@ _REMEDIES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"No module named|ModuleNotFoundError",
-        "The Python of the workers lacks it: install endpoint_plugins there, or set `python`.",
+        "The Python of the workers lacks it: install endpoint_plugins there, or set `python`; for "
+        "containers, take an image that has it.",
     ),
     (
         r"No such file or directory|command not found|not found",
         "Nodes do not see that path: put it on a shared file system, or load it in `worker_init`.",
-    ),
-    (
-        r"ImagePull|ErrImage|manifest unknown|image.*not known|no such image|unable to pull",
-        "Nodes cannot get the image: see `container.image` and the way to its registry.",
     ),
     (r"TIMEOUT|time limit", "The job ended before a worker was there: see whether nodes reach this machine."),
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from endpoint_plugins.agent.interface import Block
-from endpoint_plugins.errors import WorkersStartError
+from endpoint_plugins.errors import SiteError, WorkersStartError
 from endpoint_plugins.profiles import SiteProfile
 from endpoint_plugins.site.probe import NO_OP, NO_OP_PAYLOAD, SERIALIZERS, make_task, read_result
 from endpoint_plugins.site.remedies import remedy_for
@@ -202,7 +202,7 @@ class Trial:
                     break
                 time.sleep(POLL_S / 4)
         mine = str(self.directory)
-        _, alive_processes = psutil.wait_procs(_mentioning(mine), timeout=GONE_S / 6)
+        _, alive_processes = psutil.wait_procs(_mentioning(mine), timeout=GONE_S)
         left += [f"process {each.pid} still runs" for each in alive_processes]
         if self._options.containers:
             from endpoint_plugins.containers.runtimes import remove_leftovers
@@ -220,6 +220,8 @@ async def _within(future: asyncio.Future[bytes]) -> bytes:
             f"The worker has not answered within {CALL_S:.0f} s.",
             remedy="Look at the logs of this try, in the endpoint's directory, under check.",
         ) from error
+    except SiteError as error:
+        raise StepFailedError(error.message, remedy=error.remedy or remedy_for(error.message)) from error
 
 
 def _settle(future: asyncio.Future[bytes]) -> Callable[[bytes | Exception], None]:
