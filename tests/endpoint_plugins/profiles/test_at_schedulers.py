@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from endpoint_plugins.profiles import Choice
@@ -117,6 +118,19 @@ def test_pbs(pbs: PbsCluster, tmp_path: Path) -> None:
     assert {each["PARSL_WORKER_COUNT"] for each in found} == {"1"}
 
 
+def _end_containers(containers: Containers, directory: Path) -> None:
+    """End what Parsl leaves behind: it kills the shell that started a container's client, and no more."""
+    clients = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if (process.info["cmdline"] or [""])[0] == "podman" and str(directory) in str(process.info["cmdline"])
+    ]
+    containers.run("podman", "rm", "--all", "--force", "--time=0")
+    for process in psutil.wait_procs(clients, timeout=30)[1]:
+        process.kill()
+    assert containers.running() == []
+
+
 @pytest.mark.service("podman")
 def test_podman(containers: Containers, tmp_path: Path) -> None:
     profile = ADAPTER.validate_python(
@@ -129,7 +143,10 @@ def test_podman(containers: Containers, tmp_path: Path) -> None:
         )
     )
     script = parsl_script(profile.choose(Choice(image=WORKER)), str(tmp_path / "run"))
-    found = _found(script, ["PARSL_WORKER_COUNT", "DLHUB_TEST_INIT"], tmp_path, containers.variables)
+    try:
+        found = _found(script, ["PARSL_WORKER_COUNT", "DLHUB_TEST_INIT"], tmp_path, containers.variables)
+    finally:
+        _end_containers(containers, tmp_path)
     # The container has nothing of the node's environment, and writes to its scratch only.
     assert {(each["PARSL_WORKER_COUNT"], each["DLHUB_TEST_INIT"]) for each in found} == {("1", None)}
     assert {(each["root"], each["scratch"]) for each in found} == {(False, True)}
