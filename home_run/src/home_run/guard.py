@@ -188,6 +188,18 @@ def main() -> None:
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
 
+    # Before there is a child to send them to: what comes until then waits for it.
+    started: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
+
+    def pass_on(number: int, _frame: object) -> None:
+        if started:
+            started[0].send_signal(number)
+        else:
+            early.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, pass_on)
     # Loaded here: between fork and exec only async-signal-safe work is allowed.
     prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
     if prctl is not None:
@@ -197,8 +209,9 @@ def main() -> None:
         env=_command_environment(arguments.clean, arguments.set),
         preexec_fn=(lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)) if prctl else None,
     )
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda received, _frame: child.send_signal(received))
+    started.append(child)
+    for number in early:
+        child.send_signal(number)
     threading.Thread(target=_die_with_the_holder, args=(arguments.lock,), daemon=True).start()
     status = child.wait()
     _kill_descendants()
