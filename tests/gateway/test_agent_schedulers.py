@@ -19,6 +19,8 @@ from testbed.pbs import PbsCluster
 
 __all__ = ["kubernetes", "kubernetes_of_process", "pbs", "pbs_of_process"]
 
+pytestmark = [pytest.mark.service("package-index"), pytest.mark.timeout(600)]
+
 ROOT = Path(__file__).parents[2]
 
 #: Seconds that a job and processes at the site may take to start and answer on a busy machine.

@@ -18,7 +18,7 @@ from testbed.slurm import SlurmCluster
 
 __all__ = ["agent_installation", "containers", "slurm", "slurm_of_process"]
 
-pytestmark = pytest.mark.service("slurm", "bubblewrap", "debian-images")
+pytestmark = [pytest.mark.service("slurm", "bubblewrap", "debian-images"), pytest.mark.timeout(600)]
 
 #: Seconds that a job and processes at the site may take to start and answer on a busy machine.
 PATIENCE_S = 180

@@ -17,7 +17,7 @@ from testbed.slurm import SlurmCluster
 
 __all__ = ["slurm", "slurm_of_process"]
 
-pytestmark = pytest.mark.service("slurm")
+pytestmark = [pytest.mark.service("slurm"), pytest.mark.timeout(600)]
 
 #: Seconds that a job and processes at the site may take to start and answer on a busy machine.
 PATIENCE_S = 180

@@ -18,6 +18,8 @@ from testbed.slurm import SlurmCluster
 
 from .conftest import MakeProfile
 
+pytestmark = pytest.mark.timeout(600)
+
 SCRIPT = Path(__file__).with_name("tasks.py")
 
 
