@@ -210,8 +210,8 @@ def main() -> None:
         preexec_fn=(lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)) if prctl else None,
     )
     started.append(child)
-    for number in early:
-        child.send_signal(number)
+    for waited in early:
+        child.send_signal(waited)
     threading.Thread(target=_die_with_the_holder, args=(arguments.lock,), daemon=True).start()
     status = child.wait()
     _kill_descendants()
