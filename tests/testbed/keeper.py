@@ -31,6 +31,9 @@ ended: dict[int, int] = {}
 #: What cleans up before all is killed: commands and their environments.
 at_end: list[tuple[list[str], dict[str, str]]] = []
 
+#: Programs of podman that are nobody's children.
+CLEANERS = frozenset({"buildah", "conmon", "podman", "runc"})
+
 #: Seconds that each of those may take.
 CLEAN_UP_S = 20.0
 
@@ -47,6 +50,7 @@ def main() -> None:
     finally:
         clean_up()
         end_all()
+        end_cleaners(sys.argv[1])
         unmount_all(sys.argv[1])
         shutil.rmtree(sys.argv[1], ignore_errors=True)
 
@@ -101,6 +105,23 @@ def clean_up() -> None:
     for command, environment in at_end:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(command, env=environment, capture_output=True, timeout=CLEAN_UP_S, check=False)
+
+
+def end_cleaners(directory: str) -> None:
+    """Kill what podman has left to clean up after containers, which would write to the directory again."""
+
+    def is_one(process: psutil.Process) -> bool:
+        try:
+            named = any(directory in word for word in process.cmdline())
+            return named and process.name() in CLEANERS and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    while found := [process for process in psutil.process_iter() if is_one(process)]:
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        time.sleep(0.005)
 
 
 def unmount_all(directory: str) -> None:
