@@ -41,9 +41,10 @@ lint: $(VENV)/installed-tests
 	$(BIN)/mypy tests/typing/public_api.py
 	$(BIN)/lint-imports
 
-# Versions and hashes of everything, for every platform, without the addresses they came from.
+# Versions and hashes of everything, for every platform, without the addresses they came from. What fits stays
+# as it is; `make lock LOCK=--upgrade` looks for newer versions of all.
 lock: $(VENV)/installed
-	$(BIN)/python requirements/lock.py
+	$(BIN)/python requirements/lock.py $(LOCK)
 
 openapi: $(VENV)/installed
 	$(BIN)/python -m hub_registry openapi > docs/openapi.json

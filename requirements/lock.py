@@ -1,4 +1,4 @@
-"""Compile `constraints.txt`: `make lock`.
+"""Compile `constraints.txt`: `make lock`; with ``LOCK=--upgrade`` also what would not have to change.
 
 One universal resolution over the workspace's dependencies and everything under ``requirements/``. torch is
 left out: it is published in several builds of one version, see ``torch.txt`` and ``torch-cpu.txt``.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import tomllib
@@ -21,15 +22,20 @@ ALONE = "silero-vad"
 
 def compile_pins(requirements: list[str], *options: str) -> str:
     """Resolve requirements into pins with hashes."""
-    command = [
-        str(Path(sys.executable).parent / "uv"), "pip", "compile", "--quiet", "--no-config", "--universal",
-        "--python-version", "3.10", "--generate-hashes", "--no-header", "--no-annotate",
-        "--no-emit-index-url", "--no-emit-find-links", *options, "-",
-    ]  # fmt: skip
-    done = subprocess.run(command, input="\n".join(requirements), capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return done.stdout
+    with tempfile.TemporaryDirectory() as directory:
+        # What is in the output file already is what uv prefers.
+        pins = Path(directory) / "pins.txt"
+        pins.write_text((ROOT / "constraints.txt").read_text())
+        command = [
+            str(Path(sys.executable).parent / "uv"), "pip", "compile", "--quiet", "--no-config",
+            "--universal", "--python-version", "3.10", "--generate-hashes", "--no-header", "--no-annotate",
+            "--no-emit-index-url", "--no-emit-find-links", "--output-file", str(pins),
+            *sys.argv[1:], *options, "-",
+        ]  # fmt: skip
+        done = subprocess.run(command, input="\n".join(requirements), stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            sys.exit(done.stderr)
+        return pins.read_text()
 
 
 def main() -> None:
