@@ -22,6 +22,7 @@ from endpoint_plugins.agent.reports import agent_state
 from endpoint_plugins.agent.spool import Spool, prune
 from endpoint_plugins.agent.user_endpoint import Pace, Queues, UserEndpoint
 from endpoint_plugins.agent.vetting import Vetting
+from endpoint_plugins.agent.waiting import happens
 from endpoint_plugins.errors import HubError, SiteError
 from endpoint_plugins.policy import PolicyFile
 
@@ -148,8 +149,7 @@ class Agent:
                 if not error.transient:
                     raise
                 log.warning("hub_away", reason=str(error), again_in_s=pause_s)
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), pause_s)
+            await happens(self._stop, pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         if self._registered is not None:
             self._directory.note_registration(self._registered.endpoint_id, self._gateway.url)

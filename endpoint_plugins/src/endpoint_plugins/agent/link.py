@@ -29,6 +29,7 @@ from aiormq.exceptions import (
 from pamqp.commands import Basic
 
 from endpoint_plugins.agent.tls import ssl_context
+from endpoint_plugins.agent.waiting import happens
 
 log = structlog.get_logger(__name__)
 
@@ -271,19 +272,15 @@ class Link:
                 worked = await self._live()
                 failures = 0 if worked else failures + 1
                 pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(failures, 10))
-                with suppress(asyncio.TimeoutError):
-                    self._hurry.clear()
-                    await asyncio.wait_for(
-                        self._hurry.wait(),
-                        pause_s * random.uniform(0.5, 1.0),  # noqa: S311 - many may have lost one broker
-                    )
+                self._hurry.clear()
+                # Many may have lost one broker.
+                await happens(self._hurry, pause_s * random.uniform(0.5, 1.0))  # noqa: S311
         finally:
             await self._end()
 
     async def connected(self, timeout_s: float) -> Session | None:
         """The session that is in use, or that comes to be within so many seconds."""
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._in_use.wait(), timeout_s)
+        await happens(self._in_use, timeout_s)
         return self.session
 
     def hurry(self) -> None:

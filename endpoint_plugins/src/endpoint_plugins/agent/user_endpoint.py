@@ -24,6 +24,7 @@ from endpoint_plugins.agent.reports import user_endpoint_state
 from endpoint_plugins.agent.runner import Runner
 from endpoint_plugins.agent.spool import Spool
 from endpoint_plugins.agent.vetting import RefusalError, Vetting
+from endpoint_plugins.agent.waiting import happens
 from endpoint_plugins.errors import SiteError
 
 log = structlog.get_logger(__name__)
@@ -217,8 +218,7 @@ class UserEndpoint:
 
     async def _serve(self) -> End:
         while True:
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), TICK_S)
+            await happens(self._wake, TICK_S)
             self._wake.clear()
             if self._failure is not None:
                 return "failed"
@@ -286,8 +286,7 @@ class UserEndpoint:
                 await self._report(session)
         while self._runner.running and time.monotonic() < deadline:
             self._wake.clear()
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), TICK_S)
+            await happens(self._wake, TICK_S)
             deadline = min(deadline, time.monotonic() + self._drain_s)
             if self._failure is not None:
                 return
