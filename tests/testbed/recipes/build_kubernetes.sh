@@ -32,12 +32,17 @@ flock 9
 work=$(mktemp -d "$cache/kubernetes-build.XXXXXX")
 trap 'chmod -R u+w "$work" && rm -rf "$work"' EXIT
 
-# The source package, by lists of packages that are this script's own: the machine's configuration stays as it is.
-mkdir -p "$work/lists/partial" "$work/source"
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-echo "deb-src [signed-by=$keyring] http://deb.debian.org/debian bookworm main" >"$work/sources.list"
+# The source package, from where the machine has its packages, by lists that are this script's own: the machine's
+# configuration stays as it is.
+mkdir -p "$work/lists/partial" "$work/sources.d" "$work/source"
+touch "$work/sources.list"
+if [[ -e /etc/apt/sources.list.d/debian.sources ]]; then
+    sed 's/^Types:.*/Types: deb-src/' /etc/apt/sources.list.d/debian.sources >"$work/sources.d/debian.sources"
+else
+    sed -n 's/^deb \(.*\) main\( .*\)\?$/deb-src \1 main/p' /etc/apt/sources.list >"$work/sources.list"
+fi
 apt_options=(-qq -o "Dir::State::Lists=$work/lists" -o "Dir::Etc::SourceList=$work/sources.list")
-apt_options+=(-o Dir::Etc::SourceParts=/dev/null -o APT::Sandbox::User=root)
+apt_options+=(-o "Dir::Etc::SourceParts=$work/sources.d" -o APT::Sandbox::User=root)
 apt_options+=(-o Dir::Cache::srcpkgcache= -o Dir::Cache::pkgcache=)
 apt-get "${apt_options[@]}" update
 (cd "$work/source" && apt-get "${apt_options[@]}" --download-only source kubernetes)
