@@ -152,8 +152,8 @@ def test_a_command_of_the_hub_is_followed() -> None:
 @pytest.mark.parametrize(
     ("given", "body", "why"),
     [
-        (properties(181), command(), "old"),
-        (properties(-181), command(), "old"),
+        (properties(3600), command(), "old"),
+        (properties(-3600), command(), "old"),
         (properties(), command(identity_set=[{"sub": str(uuid.uuid4())}]), "owner"),
         (properties(), command(identity_set=[]), "owner"),
         (properties(), command(name="../../etc"), "names no user endpoint"),
