@@ -264,6 +264,7 @@ async def test_workers_that_do_not_start_are_told_in_their_words(hub: PlayedHub,
     await hub.order(id)
     await until(lambda: hub.latest(id).get("error"), "the failure is not told")
     assert "Invalid account" in hub.latest(id)["error"]
+    assert len(hub.reports[id]) == 1, "it is not said to have run"
     await until(lambda: not site.agent._running)
     assert await hub.depth(id) == 1
     site.new_workers = PoolWorkers

@@ -123,6 +123,7 @@ class UserEndpoint:
         self._reported_at = 0.0
         self._reported_workers = -1
         self._in_queue = 0
+        self._has_started = False
         self._is_draining = False
         self._is_leaving = False
         self._drain_s: float | None = None
@@ -214,6 +215,7 @@ class UserEndpoint:
             self._fail(error)
             return
         self._log.info("workers_started", seconds=round(time.monotonic() - began, 3))
+        self._has_started = True
         self._runner.begin()
 
     async def _serve(self) -> End:
@@ -251,6 +253,8 @@ class UserEndpoint:
                 self._runner.want(self._runner.waiting + self._in_queue)
             else:
                 self._in_queue = 0
+        if not self._has_started:  # what the hub is to hear is a failed start, and not an end
+            return
         is_news = self._runner.state.workers != self._reported_workers
         if now - self._reported_at >= (NEWS_S if is_news else self._pace.heartbeat_s):
             await self._report(session)
@@ -308,7 +312,8 @@ class UserEndpoint:
         """Begin with a new connection."""
         # What was spooled goes first: its task is delivered again, and is not to run again.
         await self._outbox.flush(session)
-        await self._report(session)
+        if self._has_started:
+            await self._report(session)
         if not self._is_draining and not self._is_leaving:
             await session.consume(self._queues.tasks, self._credit.level, self._take)
 
