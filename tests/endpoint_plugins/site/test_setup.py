@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from endpoint_plugins.errors import ProfileError, UnknownNameError
-from endpoint_plugins.profiles import parse_profile
+from endpoint_plugins.profiles import known_profiles, parse_profile
 from endpoint_plugins.site import known, setup
 from endpoint_plugins.site.answers import Answers, read_settings
 from endpoint_plugins.site.findings import (
@@ -232,7 +232,7 @@ def test_an_unknown_site(sites: Path) -> None:
 
 
 def test_every_ready_profile_can_be_begun_with() -> None:
-    for name in known.sites():
+    for name in known_profiles():
         made, _ = plan(findings(Scheduler("local", "")), {"max_blocks": 1}, site=name)
         assert made.profile.name == "default"
         assert made.profile.max_blocks == 1

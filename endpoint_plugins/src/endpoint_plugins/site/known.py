@@ -6,16 +6,10 @@ which variable that the site sets, a machine is known to be one of them.
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
 
-from endpoint_plugins.errors import UnknownNameError
-from endpoint_plugins.profiles import bundled_profiles
+from endpoint_plugins.profiles import known_profiles
 from endpoint_plugins.site.machine import Machine
-
-#: Another directory of profiles, looked into first.
-SITES_VARIABLE = "DLHUB_SITES_DIR"
 
 #: Full host names of a machine's login nodes.
 _HOSTS = {
@@ -32,36 +26,13 @@ _VARIABLES = {
 }
 
 
-def sites() -> dict[str, Path]:
-    """The profiles that are at hand, by name."""
-    found = bundled_profiles()
-    if own := os.environ.get(SITES_VARIABLE):
-        found |= {path.stem: path for path in sorted(Path(own).glob("*.yaml"))}
-    return found
-
-
 def match(machine: Machine) -> tuple[str, ...]:
     """Names of the profiles for this machine, one for each kind of its nodes; none where it is not known."""
     hostname = machine.hostname.lower()
     for name, pattern in _HOSTS.items():
         variable, value = _VARIABLES.get(name, ("", ""))
         if machine.environment.get(variable, "").lower() == value != "" or re.fullmatch(pattern, hostname):
-            return tuple(each for each in sorted(sites()) if each == name or each.startswith(f"{name}-"))
+            return tuple(
+                each for each in sorted(known_profiles()) if each == name or each.startswith(f"{name}-")
+            )
     return ()
-
-
-def site(name: str) -> Path:
-    """The file of a profile by name.
-
-    Raises
-    ------
-    UnknownNameError
-        There is none.
-    """
-    at_hand = sites()
-    if name in at_hand:
-        return at_hand[name]
-    raise UnknownNameError(
-        f"There is no ready profile {name!r}.",
-        remedy=f"There are: {', '.join(sorted(at_hand)) or 'none'}.",
-    )

@@ -13,8 +13,7 @@ import yaml
 from endpoint_plugins.credentials import Credentials, normal_url
 from endpoint_plugins.errors import ProfileError, SiteError
 from endpoint_plugins.places import PROFILE_NAME, endpoint_dir, make_private, write_whole
-from endpoint_plugins.profiles import SiteProfile, parse_profile
-from endpoint_plugins.site import known
+from endpoint_plugins.profiles import SiteProfile, find_profile, parse_profile
 from endpoint_plugins.site.answers import Answers
 from endpoint_plugins.site.findings import Findings
 from endpoint_plugins.site.proposal import Proposal, Question, adopt, propose, set_dotted
@@ -159,7 +158,7 @@ def _proposal(
         site = str(answers.get(Question("site", text, findings.known_sites[0], options)))
     if site is None or site == NO_SITE:
         return propose(name, findings, queue=queue)
-    content = yaml.safe_load(known.site(site).read_text("utf-8"))
+    content = yaml.safe_load(find_profile(site).read_text("utf-8"))
     proposal = adopt(name, content, site, findings)
     if queue is not None:
         proposal.put("partition" if content["scheduler"] == "slurm" else "queue", queue, "you named it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from endpoint_plugins.profiles import SiteProfile, make_provider
 from endpoint_plugins.profiles.engine import executor_settings
+from endpoint_plugins.profiles.providers import in_shell
 
 if TYPE_CHECKING:
     from endpoint_plugins.profiles.schedulers import KubernetesProfile, SlurmProfile
@@ -143,7 +143,7 @@ def options_of(profile: SiteProfile, endpoint_id: uuid.UUID, directory: Path) ->
         mpi=profile.mpi is not None,
         address=profile.address or (LOOPBACK if is_local else None),
         interface=profile.interface,
-        init=f"export DLHUB_CACHE={_in_shell(profile.cache_dir)}",
+        init=f"export DLHUB_CACHE={in_shell(profile.cache_dir)}",
         wrap=in_container,
         contained=contained,
         containers=leftovers_of(profile, str(endpoint_id)) if is_local else {},
@@ -159,10 +159,3 @@ def _scheduler(profile: SiteProfile) -> dict[str, Any]:
         kubernetes: KubernetesProfile = profile  # type: ignore[assignment]
         settings["namespace"] = kubernetes.namespace
     return settings
-
-
-def _in_shell(path: str) -> str:
-    """A path of a profile in a script, where its variables and the home directory are filled in."""
-    if path.startswith("~"):
-        path = "$HOME" + path[1:]
-    return f'"{path}"' if "$" in path else shlex.quote(path)
