@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any
 
 import psutil
 import pytest
@@ -54,18 +53,12 @@ def test_the_user_endpoint_is_killed(federation: Federation, under_way: Calls) -
 
 def test_the_user_endpoint_stops_listening(federation: Federation, under_way: Calls) -> None:
     """As when the broker takes its former connection for alive; the stock one gives up, and says nothing."""
-    [user] = [
-        each["name"] for each in federation.rabbit.api("GET", "/users").json() if is_user_endpoint(each)
-    ]
+    found = federation.hub.request("GET", f"/endpoints/{federation.endpoint.id}").raise_for_status().json()
+    [user] = [f"uep.{each['id']}" for each in found["user_endpoints"] if each["state"] == "online"]
     with federation.rabbit.queue_taken(federation.vhost_url, f"{user}.tasks", user):
         wait_until(lambda: "Unable to sustain channel" in federation.endpoint.log, federation.look)
     assert len(federation.endpoint.user_endpoints()) == 1, "it does not end"
     check_all_ended(federation, under_way)
-
-
-def is_user_endpoint(user: dict[str, Any]) -> bool:
-    """Whether one of the broker's users is a user endpoint."""
-    return str(user["name"]).startswith("uep.")
 
 
 def test_rabbitmq_is_restarted(federation: Federation, under_way: Calls) -> None:

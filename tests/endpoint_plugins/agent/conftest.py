@@ -208,6 +208,13 @@ class PlayedHub:
         reports = self.reports.get(id)
         return reports[-1] if reports else {}
 
+    async def until_depth(self, id: str, count: int) -> None:
+        """Wait until so many tasks wait in the queue of a user endpoint."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while (depth := await self.depth(id)) != count:
+            assert asyncio.get_running_loop().time() < deadline, f"{depth} tasks wait, and not {count}"
+            await asyncio.sleep(0.05)
+
     async def depth(self, id: str) -> int:
         """How many tasks wait in the queue of a user endpoint."""
         async with await aio_pika.connect(self.url) as connection:

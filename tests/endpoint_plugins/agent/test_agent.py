@@ -67,7 +67,7 @@ async def test_tasks_are_run_and_answered_once(hub: PlayedHub, site: Site) -> No
     assert [await hub.result(task) for task in tasks] == [2 * number for number in range(20)]
     await until(lambda: hub.latest(id).get("outstanding_tasks") == 0)
     assert {len(hub.results[task]) for task in tasks} == {1}
-    assert await hub.depth(id) == 0
+    await hub.until_depth(id, 0)
     assert hub.latest(id)["engine_type"] == "GlobusComputeEngine"
     assert hub.latest(id)["total_workers"] == 2
     assert hub.latest(id)["agent"]["free_workers"] == 2
@@ -104,7 +104,7 @@ async def test_a_message_that_nobody_can_read_is_put_aside_or_answered(hub: Play
         with pytest.raises(RuntimeError, match="INVALID_TASK"):
             await hub.result(task)
     assert await hub.result(await hub.send(id, double, 4)) == 8
-    assert await hub.depth(id) == 0
+    await hub.until_depth(id, 0)
 
 
 async def test_commands_of_others_old_ones_and_nonsense_are_refused(hub: PlayedHub, site: Site) -> None:
@@ -247,7 +247,7 @@ async def test_draining_lets_run_what_runs_and_gives_back_the_rest(hub: PlayedHu
     await site.stop()
     assert await hub.result(running) == 1.0
     assert queued not in hub.results
-    assert await hub.depth(id) == 1
+    await hub.until_depth(id, 1)
     assert hub.latest(id)["heartbeat_period"] == 0
     assert hub.latest(hub.id)["heartbeat_period"] == 0
 
@@ -266,7 +266,7 @@ async def test_workers_that_do_not_start_are_told_in_their_words(hub: PlayedHub,
     assert "Invalid account" in hub.latest(id)["error"]
     assert len(hub.reports[id]) == 1, "it is not said to have run"
     await until(lambda: not site.agent._running)
-    assert await hub.depth(id) == 1
+    await hub.until_depth(id, 1)
     site.new_workers = PoolWorkers
     await hub.order(id)
     assert await hub.result(task) == 2

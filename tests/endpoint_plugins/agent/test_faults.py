@@ -60,7 +60,7 @@ async def test_a_broker_that_restarts_under_load_costs_nothing(
     for number, task in enumerate(tasks):
         assert await hub.result(task) == 2 * number
     await until(lambda: hub.latest(id).get("outstanding_tasks") == 0)
-    assert await hub.depth(id) == 0
+    await hub.until_depth(id, 0)
 
 
 async def test_results_wait_on_disk_while_the_broker_is_away_and_nothing_runs_twice(
@@ -81,7 +81,7 @@ async def test_results_wait_on_disk_while_the_broker_is_away_and_nothing_runs_tw
     await until(lambda: hub.latest(id).get("outstanding_tasks") == 0)
     assert [Path(path).read_text() for path in ran] == ["ran\n"] * 2
     assert list(spool.iterdir()) == []
-    assert await hub.depth(id) == 0
+    await hub.until_depth(id, 0)
 
 
 async def test_spooled_results_of_an_agent_that_has_ended_go_out_first(
@@ -103,7 +103,7 @@ async def test_spooled_results_of_an_agent_that_has_ended_go_out_first(
     assert await hub.result(task) == path
     await until(lambda: hub.latest(id).get("outstanding_tasks") == 0)
     assert Path(path).read_text() == "ran\n"
-    assert await hub.depth(id) == 0
+    await hub.until_depth(id, 0)
 
 
 async def test_connections_that_are_cut_come_back_and_each_task_has_one_result(
@@ -121,7 +121,7 @@ async def test_connections_that_are_cut_come_back_and_each_task_has_one_result(
     for number, task in enumerate(tasks):
         assert await hub.result(task) == 2 * number
     await until(lambda: hub.latest(id).get("outstanding_tasks") == 0)
-    assert await hub.depth(id) == 0
+    await hub.until_depth(id, 0)
 
 
 async def test_a_task_that_was_sent_twice_is_run_once(hub: PlayedHub, site: Site, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ async def test_a_task_that_was_sent_twice_is_run_once(hub: PlayedHub, site: Site
     assert Path(path).read_text() == "ran\n"
     # Nothing is with the agent any more: whoever comes after it would be given it.
     await site.stop()
-    assert await hub.depth(id) == 0
+    await hub.until_depth(id, 0)
 
 
 def new_user(broker: RabbitServer, hub: PlayedHub, name: str) -> str:

@@ -150,21 +150,25 @@ def test_a_command_of_the_hub_is_followed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "body", "why"),
+    ("age_s", "body", "why"),
     [
-        (properties(3600), command(), "old"),
-        (properties(-3600), command(), "old"),
-        (properties(), command(identity_set=[{"sub": str(uuid.uuid4())}]), "owner"),
-        (properties(), command(identity_set=[]), "owner"),
-        (properties(), command(name="../../etc"), "names no user endpoint"),
-        (properties(), b"{}", "cannot be read"),
-        (properties(), b"\xff", "cannot be read"),
-        (Basic.Properties(content_type="text/plain"), command(), "cannot be read"),
+        (3600, command(), "old"),
+        (-3600, command(), "old"),
+        (0, command(identity_set=[{"sub": str(uuid.uuid4())}]), "owner"),
+        (0, command(identity_set=[]), "owner"),
+        (0, command(name="../../etc"), "names no user endpoint"),
+        (0, b"{}", "cannot be read"),
+        (0, b"\xff", "cannot be read"),
     ],
 )
-def test_other_commands_are_refused(given: Basic.Properties, body: bytes, why: str) -> None:
+def test_other_commands_are_refused(age_s: float, body: bytes, why: str) -> None:
     with pytest.raises(CommandRefusedError, match=why):
-        read_command(given, body, {ID})
+        read_command(properties(age_s), body, {ID})
+
+
+def test_a_message_of_another_type_is_no_command() -> None:
+    with pytest.raises(CommandRefusedError, match="cannot be read"):
+        read_command(Basic.Properties(content_type="text/plain"), command(), {ID})
 
 
 def test_a_spooled_result_is_there_until_it_is_removed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from benches import Bench, open_bench
+from staging_benches import Bench, open_bench
 
 from home_run.staging.process import ProcessStager
 

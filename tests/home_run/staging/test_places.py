@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from benches import Bench, open_bench
 from places_servers import sha256
+from staging_benches import Bench, open_bench
 
 from home_run.errors import FileFetchError
 from home_run.staging.errors import ReferenceRefusedError, WrongContentError
