@@ -40,6 +40,7 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("FAKE_SAID", str(tmp_path / "said"))
+    monkeypatch.delenv("BUILDAH_ISOLATION", raising=False)  # which the real tools are told in other tests
     return lambda: (tmp_path / "said").read_text().splitlines()
 
 
