@@ -29,6 +29,9 @@ def here(kubernetes: KubernetesCluster, monkeypatch: pytest.MonkeyPatch) -> Kube
     """As `kubernetes`, and this process uses it."""
     for name, value in kubernetes.variables.items():
         monkeypatch.setenv(name, value)
+    # The client looks at the variable when it is imported, which another test may have done.
+    location = "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION"
+    monkeypatch.setattr(location, kubernetes.variables["KUBECONFIG"])
     return kubernetes
 
 
