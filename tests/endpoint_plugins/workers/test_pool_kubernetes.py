@@ -67,7 +67,7 @@ async def test_the_call_of_a_deleted_pod_runs_in_another(
     await caller.until(lambda: caller.blocks("running"))
     [pod] = here.pods()
     here.delete_pod(pod)
-    assert await asyncio.wait_for(call, 90) == 0
+    assert await asyncio.wait_for(call, 200) == 0
     assert caller.workers.state().figures["repeated"] == 1
     assert caller.workers.state().blocks[0].status == "ended"
 
