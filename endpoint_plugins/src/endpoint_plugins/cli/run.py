@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from endpoint_plugins.agent.directory import EndpointDirectory
-    from endpoint_plugins.profiles import SiteProfile
 
 __all__ = ["register"]
 
@@ -54,27 +53,15 @@ def start(
     from endpoint_plugins.agent.directory import EndpointDirectory
     from endpoint_plugins.agent.fitting import workers_maker
     from endpoint_plugins.agent.process import run_agent
-    from endpoint_plugins.agent.registration import Presented
-    from endpoint_plugins.agent.servables import FUNCTION_ID
     from endpoint_plugins.agent.user_endpoint import Pace
     from endpoint_plugins.credentials import Credentials
     from endpoint_plugins.places import profile_path
-    from endpoint_plugins.policy import PolicyFile
     from endpoint_plugins.profiles import load_profile
-    from endpoint_plugins.profiles.stock_schema import choice_schema
+    from endpoint_plugins.site.presenting import presented
 
     path = profile_path(name)
     profile = load_profile(path)
     credentials = Credentials.load()
-    functions = PolicyFile(path.parent).current().functions
-    presented = Presented(
-        name,
-        display_name=profile.name if name == DEFAULT_NAME else name,
-        description=profile.description,
-        config=path.read_text(encoding="utf-8"),
-        schema=choice_schema(profile, needs_image=_needs_image(profile)),
-        allowed_functions=None if functions is None else sorted({FUNCTION_ID, *functions}),
-    )
     pace = Pace(
         heartbeat_s=float(profile.heartbeat_s),
         prefetch=profile.prefetch,
@@ -84,7 +71,7 @@ def start(
     run_agent(
         EndpointDirectory(path.parent),
         credentials,
-        presented,
+        presented(path, profile),
         workers_maker(profile),
         pace,
         echo=not quiet,
@@ -176,11 +163,6 @@ def logs(
             sys.stdout.flush()
             if not more:
                 time.sleep(0.5)
-
-
-def _needs_image(profile: SiteProfile) -> bool:
-    """Whether callers have to choose an image."""
-    return profile.container.runtime != "none" and profile.container.image is None
 
 
 def _directory(name: str) -> EndpointDirectory:

@@ -8,6 +8,7 @@ from endpoint_plugins.agent.registration import Presented
 from endpoint_plugins.agent.servables import FUNCTION_ID
 from endpoint_plugins.policy import PolicyFile
 from endpoint_plugins.profiles import SiteProfile
+from endpoint_plugins.profiles.stock_schema import choice_schema
 
 
 def presented(path: Path, profile: SiteProfile) -> Presented:
@@ -27,5 +28,11 @@ def presented(path: Path, profile: SiteProfile) -> Presented:
         display_name=profile.name if name == "default" else name,
         description=profile.description,
         config=path.read_text(encoding="utf-8"),
+        schema=choice_schema(profile, needs_image=_needs_image(profile)),
         allowed_functions=None if functions is None else sorted({FUNCTION_ID, *functions}),
     )
+
+
+def _needs_image(profile: SiteProfile) -> bool:
+    """Whether callers have to choose an image."""
+    return profile.container.runtime != "none" and profile.container.image is None
