@@ -56,14 +56,15 @@ def test_a_successor_of_the_holder_does_not_keep_the_old_processes_alive(tmp_pat
     os.kill(holder.pid, signal.SIGKILL)
     holder.communicate()
     successor, new_guard = start_holder(tmp_path)
-
-    _, alive = psutil.wait_procs(family, timeout=10)
-    assert alive == []
-    assert new_guard.is_running()
-    assert len(list(tmp_path.glob("*.alive"))) == 1, "the lifeline of the dead holder is removed"
-    successor.kill()
-    successor.communicate()
-    psutil.wait_procs([new_guard], timeout=10)
+    try:
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert alive == []
+        assert new_guard.is_running()
+        assert len(list(tmp_path.glob("*.alive"))) == 1, "the lifeline of the dead holder is removed"
+    finally:
+        successor.kill()
+        successor.communicate()
+        psutil.wait_procs([new_guard], timeout=10)
 
 
 def test_streams_status_and_signals_pass_through(tmp_path: Path) -> None:

@@ -173,6 +173,9 @@ def _die_with_the_holder(lock: Path) -> None:
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
+        # A successor that looked while we held this had to leave the file to us.
+        if os.path.samestat(os.fstat(descriptor), lock.stat()):
+            lock.unlink(missing_ok=True)
     except FileNotFoundError:
         pass  # removed by a holder that has already gone
     _kill_descendants()
