@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -144,7 +145,7 @@ class Stage:
     async def open(self) -> BrokerEndpoint:
         return await self.site.open(self.environment, self.lost.append)
 
-    def submit(self, endpoint: BrokerEndpoint) -> asyncio.Future[bytes | Exception]:
+    def submit(self, endpoint: BrokerEndpoint, **changes: Any) -> asyncio.Future[bytes | Exception]:
         request = {
             "servable": {"digest": "d" * 64, "path": "x"},
             "method": "run",
@@ -153,7 +154,7 @@ class Stage:
             "events": [{"id": "task", "data": b"x", "path": None, "json": False}],
         }
         answer: asyncio.Future[bytes | Exception] = asyncio.get_running_loop().create_future()
-        endpoint.submit(msgpack.packb(request), answer.set_result)
+        endpoint.submit(msgpack.packb(request | changes), answer.set_result)
         return answer
 
     async def sent(self) -> str:
@@ -220,6 +221,20 @@ async def test_what_a_site_cannot_run_is_known_before(
 
 async def test_an_environment_the_hub_does_not_know_goes_nowhere(stage: Stage) -> None:
     assert "does not know" in str(stage.site.refusal(WorkerEnvironment("0" * 64, Path("x"))))
+
+
+async def test_a_site_with_a_say_is_told_whose_a_batch_is(stage: Stage) -> None:
+    endpoint = await stage.open()
+    whose = {"id": "a" * 32, "name": "ada"}
+    stage.submit(endpoint, caller=whose)
+    _, body, headers = await asyncio.wait_for(stage.broker.published.get(), 10)
+    assert json.loads(headers["dlhub_caller"]) == whose
+    arguments = json.loads(body[1:])["data"]["task_buffer"].removeprefix(wire.FUNCTION_CODE)
+    ((request,), _) = json.JSONDecoder().raw_decode(arguments.split("\n")[2])
+    assert msgpack.unpackb(base64.b64decode(request))["caller"] == whose["id"], "workers keep it apart"
+    stage.submit(endpoint, caller=None)
+    _, _, headers = await asyncio.wait_for(stage.broker.published.get(), 10)
+    assert "dlhub_caller" not in headers
 
 
 async def test_the_hub_acts_as_the_owner_or_as_itself(stage: Stage) -> None:

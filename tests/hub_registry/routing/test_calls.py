@@ -69,6 +69,20 @@ async def test_a_call_knows_where_it_may_run_and_is_made_once() -> None:
     assert chosen.placement == (record(1).id,)
 
 
+async def test_calls_of_two_callers_share_no_batch_where_a_site_has_a_say() -> None:
+    calls = make_calls(Hub(record(1, serves={"bob"})))
+    _, ada = await calls.resolve("ada", "model", None, "run", ADA)
+    _, bob = await calls.resolve("ada", "model", None, "run", BOB)
+    assert (ada.caller, bob.caller) == (ADA, BOB)
+    assert ada.placement == bob.placement
+    assert ada.key != bob.key
+    assert calls.of_stored(stored(BOB)).key == bob.key
+    calls = make_calls(Hub())
+    _, ada = await calls.resolve("ada", "model", None, "run", ADA)
+    assert (await calls.resolve("ada", "model", None, "run", BOB))[1] is ada
+    assert ada.caller is None
+
+
 async def test_what_endpoints_become_counts_for_the_next_call() -> None:
     hub = Hub(record(1))
     calls = make_calls(hub)

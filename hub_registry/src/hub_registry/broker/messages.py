@@ -29,6 +29,9 @@ from hub_registry.broker.interface import RefusedMessageError
 
 VERSION = b"\x01"
 
+#: Header of a task with whose it is, as JSON.
+CALLER_HEADER = "dlhub_caller"
+
 #: Most bytes of a status report; one of a busy endpoint has a few kilobytes.
 MAX_REPORT_BYTES = 1024**2
 
@@ -126,13 +129,23 @@ def task_headers(
     task_id: str,
     resource_specification: Mapping[str, Any] | None = None,
     result_serializers: Sequence[str] | None = None,
+    caller: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The headers without which an endpoint does not take a task message."""
+    """The headers without which an endpoint does not take a task message.
+
+    Parameters
+    ----------
+    caller
+        ``id`` and ``name`` of the account whose task it is, for the rules of the site. Endpoints that do
+        not know the header leave it alone.
+    """
     headers: dict[str, Any] = {"function_uuid": function_id, "task_uuid": task_id}
     if resource_specification:
         headers["resource_specification"] = json.dumps(resource_specification)
     if result_serializers:
         headers["result_serializers"] = list(result_serializers)
+    if caller:
+        headers[CALLER_HEADER] = json.dumps(dict(caller))
     return headers
 
 

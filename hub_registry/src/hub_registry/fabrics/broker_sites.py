@@ -88,7 +88,9 @@ class BrokerEndpoint:
                 packed = await asyncio.to_thread(wire_of.pack, payload, digest, waiting.id)
             request, waiting.sent = packed
             body = pack_task(waiting.id, wire.FUNCTION_CODE + wire.pack_arguments(request))
-            headers = task_headers(wire.FUNCTION_ID, waiting.id, None, wire.RESULT_SERIALIZERS)
+            headers = task_headers(
+                wire.FUNCTION_ID, waiting.id, None, wire.RESULT_SERIALIZERS, waiting.sent.caller
+            )
             while self.batches.find(waiting.id) is waiting:
                 try:
                     # Also starts it again, where it has ended for lack of work.

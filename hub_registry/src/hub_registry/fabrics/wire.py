@@ -111,12 +111,15 @@ class Sent:
         Results up to this size stay in memory.
     at
         When it was made, in epoch seconds.
+    caller
+        ``id`` and ``name`` of whose it is; None where the site has no say in that.
     """
 
     id: str
     tasks: tuple[str, ...]
     inline_bytes: int
     at: float
+    caller: Mapping[str, str] | None = None
 
 
 class Wire:
@@ -160,13 +163,14 @@ class Wire:
             packed, size = self._event(event, room, batch_id)
             room -= size
             events.append(packed)
-        digest = request["servable"]["digest"]
+        digest, caller = request["servable"]["digest"], request.get("caller")
         message = {
             "v": VERSION,
             "hub": self._depot.base_url,
             "servable": {"digest": digest, "link": self._depot.link("servables", digest)},
             "environment": {"digest": environment, "link": self._depot.link("environments", environment)},
             "method": request["method"],
+            "caller": caller["id"] if caller else "",
             "stack": request["stack"],
             "budget_s": request.get("budget_s"),
             "message_bytes": self._message_bytes,
@@ -174,7 +178,7 @@ class Wire:
             "events": events,
         }
         tasks = tuple(event["id"] for event in events)
-        sent = Sent(batch_id, tasks, request["inline_bytes"], time.time())
+        sent = Sent(batch_id, tasks, request["inline_bytes"], time.time(), caller)
         return base64.b64encode(msgpack.packb(message)).decode("ascii"), sent
 
     def unpack(self, answer: str, sent: Sent) -> bytes:

@@ -115,6 +115,7 @@ def encode(call: Call, batch: list[Work], *, inline_bytes: int, out_dir: str, ta
             "v": 1,
             "servable": {"path": str(call.directory), "digest": call.digest},
             "method": call.method,
+            "caller": None if call.caller is None else {"id": call.caller.id, "name": call.caller.name},
             "allow_pickle": call.allow_pickle,
             "stack": dict(call.stack) if call.stack else None,
             "inline_bytes": inline_bytes,

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hub_registry.accounts.interface import Principal
 from hub_registry.fabrics.interface import WorkerEnvironment
 
-#: Of a call: digest, method, placement.
-CallKey = tuple[str, str, tuple[str, ...]]
+#: Of a call: digest, method, placement, and id of the caller where that matters.
+CallKey = tuple[str, str, tuple[str, ...], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,9 @@ class Call:
         Whether workers may unpickle for it.
     placement
         Ids of the sites where it may run, sorted; see `hub_registry.routing.placement`.
+    caller
+        Whose it is, where a site with rules of its own may run it: it is told, and calls of others go in
+        other batches. None where all sites are the hub's own.
     key
         Calls with equal keys may share a batch.
     """
@@ -44,11 +48,13 @@ class Call:
     stack: Mapping[str, int] | None
     allow_pickle: bool
     placement: tuple[str, ...] = ("local",)
+    caller: Principal | None = None
 
     key: CallKey = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", (self.digest, self.method, self.placement))
+        caller_id = "" if self.caller is None else self.caller.id
+        object.__setattr__(self, "key", (self.digest, self.method, self.placement, caller_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Directory(Protocol):
 
 
 class Placements:
-    """Knows where work may run. Lives on the event loop, but for `again`.
+    """Knows where work may run. Lives on the event loop, but for `again` and `caller_of`.
 
     Parameters
     ----------
@@ -133,6 +133,11 @@ class Placements:
             The sites where it might have run are there no more.
         """
         return (endpoint,) if endpoint is not None else self._wherever(caller)
+
+    def caller_of(self, placement: Placement, caller: Principal) -> Principal | None:
+        """Whose work it is, where a registered endpoint may run it; None where that does not matter."""
+        own = self._own
+        return caller if any(site_id not in own for site_id in placement) else None
 
     def check(self, placement: Placement, environment: WorkerEnvironment) -> None:
         """Say at once what no site of a placement could ever run.

@@ -95,17 +95,19 @@ class Calls:
         found = self._catalogue.find_cached(owner, name, version, caller)
         if found is not None:
             placement = self.placements.of(caller, endpoint)
-            if (call := self._made.get((found.digest, method, placement))) is not None:
+            whose = self.placements.caller_of(placement, caller)
+            key = (found.digest, method, placement, "" if whose is None else whose.id)
+            if (call := self._made.get(key)) is not None:
                 return found, call
         else:
             found = await asyncio.to_thread(self._catalogue.resolve, owner, name, version, caller, "run")
             placement = self.placements.of(caller, endpoint)
-        call = await asyncio.to_thread(self.of, found, method, placement)
+        call = await asyncio.to_thread(self.of, found, method, placement, caller)
         self.placements.check(placement, call.environment)
         return found, call
 
-    def of(self, version: ServableVersion, method: str, placement: Placement) -> Call:
-        """The call of a method of a version; blocks where its environment has to be built again.
+    def of(self, version: ServableVersion, method: str, placement: Placement, caller: Principal) -> Call:
+        """A caller's call of a method of a version; blocks where its environment has to be built again.
 
         Raises
         ------
@@ -126,6 +128,7 @@ class Calls:
             stack=version.methods[method].get("stack"),
             allow_pickle=self._allow_pickle,
             placement=placement,
+            caller=self.placements.caller_of(placement, caller),
         )
         self._made[call.key] = call
         while len(self._made) > KEEP:
@@ -144,4 +147,4 @@ class Calls:
         version = self._catalogue.resolve(owner, name, task.digest, THE_HUB, "run")
         account = None if self._find_account is None else self._find_account(task.user_id)
         submitter = account or Principal(id=task.user_id, name="", role="user")
-        return self.of(version, task.method, self.placements.again(submitter, task.endpoint))
+        return self.of(version, task.method, self.placements.again(submitter, task.endpoint), submitter)
