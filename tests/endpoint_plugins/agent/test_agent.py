@@ -131,10 +131,11 @@ async def test_a_command_that_comes_twice_starts_one(hub: PlayedHub, site: Site)
 
 async def test_what_has_not_begun_can_be_cancelled_and_what_runs_ends(hub: PlayedHub, site: Site) -> None:
     site.new_workers = lambda: PoolWorkers(1)
-    await site.start(prefetch=0)
+    await site.start()
     id = await hub.new_user_endpoint()
     await hub.order(id)
     running = await hub.send(id, slow, 1.0)
+    # Nothing is known of how long it takes, so it is not sent ahead to where nobody could take it back.
     queued = await hub.send(id, double, 1)
     await until(lambda: hub.latest(id).get("pending_tasks") == 1)
     unborn = str(uuid.uuid4())
@@ -250,6 +251,32 @@ async def test_draining_lets_run_what_runs_and_gives_back_the_rest(hub: PlayedHu
     await hub.until_depth(id, 1)
     assert hub.latest(id)["heartbeat_period"] == 0
     assert hub.latest(hub.id)["heartbeat_period"] == 0
+
+
+async def test_heartbeats_go_on_while_it_drains_and_say_so(hub: PlayedHub, site: Site) -> None:
+    site.new_workers = lambda: PoolWorkers(1)
+    await site.start(heartbeat_s=0.1)
+    id = await hub.new_user_endpoint()
+    await hub.order(id)
+    running = await hub.send(id, slow, 2.0)
+    await until(lambda: hub.latest(id).get("idle_workers") == 0)
+    stopping = asyncio.ensure_future(site.stop())
+    await until(lambda: sum(each["agent"]["draining"] for each in hub.reports[id]) > 2, "it falls silent")
+    assert hub.latest(id)["heartbeat_period"] > 0
+    assert running not in hub.results
+    await stopping
+    assert await hub.result(running) == 2.0
+
+
+async def test_it_says_what_it_understands_and_what_time_it_is(hub: PlayedHub, site: Site) -> None:
+    await site.start()
+    id = await hub.new_user_endpoint()
+    await hub.order(id)
+    await until(lambda: hub.latest(id))
+    for sender in (id, hub.id):
+        said = hub.latest(sender)["agent"]
+        assert said["features"] == ["cancel_tasks", "deadline"]
+        assert isinstance(said["clock"], float)
 
 
 async def test_workers_that_do_not_start_are_told_in_their_words(hub: PlayedHub, site: Site) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
 from endpoint_plugins.agent.credit import MAX_CREDIT, MIN_CREDIT, Credit
 from endpoint_plugins.agent.held import Book, Held
 from endpoint_plugins.agent.lanes import MAX_BYTES, Lanes, RunTimes
@@ -120,3 +122,13 @@ def test_credit_follows_what_the_workers_do() -> None:
     for _ in range(100):
         credit.note(10 * 1024**2, 0)
     assert credit.wanted(512, 0.001, 1.0) == 32, "messages wait in memory"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ahead"), [(None, False), (0.001, False), (0.02, True), (0.5, True), (0.6, False)]
+)
+def test_what_gains_by_it_goes_to_workers_that_are_busy(seconds: float | None, ahead: bool) -> None:
+    waiting = Waiting(seconds)
+    assert not waiting.lanes.go_ahead
+    waiting.add("a")
+    assert waiting.lanes.go_ahead == ahead

@@ -18,6 +18,8 @@ TARGET_S = 0.05
 FUNCTIONS_TARGET_S = 0.02
 #: What takes no longer, in seconds, goes many to a call.
 QUICK_S = 0.005
+#: What takes longer, in seconds, and what is not known yet, is not sent to workers that are busy.
+SLOW_S = 0.5
 MAX_BATCHES = 512
 MAX_BYTES = 4 * 1024**2
 #: Weight of the newest call in what is learned.
@@ -77,12 +79,16 @@ class Lanes:
                 del self._lanes[held.key]
 
     @property
-    def is_quick(self) -> bool:
-        """Whether what is next is known to share calls: so many go together that none needs to wait ahead."""
+    def go_ahead(self) -> bool:
+        """Whether what is next is sent to workers before they are free.
+
+        It is not where it is known to share calls: so many go together that none needs to. Nor where it takes
+        long, or may: a worker would hardly wait for it, and nobody could take it back.
+        """
         if not self._lanes:
             return False
         seconds = self._times.find(self._next())
-        return seconds is not None and seconds <= QUICK_S
+        return seconds is not None and QUICK_S < seconds <= SLOW_S
 
     def take(self, free: int) -> list[Held]:
         """The tasks of the next call, where so many calls can be made now; none where nothing waits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -9,15 +10,18 @@ from typing import Any
 
 from endpoint_plugins.agent.interface import WorkersState
 
+#: What a hub may send it that the stock endpoint does not know: the command ``cmd_cancel_tasks``, and the
+#: header ``dlhub_deadline`` of a task.
+FEATURES = ("cancel_tasks", "deadline")
 #: Said to the hub at registration as well: by this it knows what it talks to.
-AGENT = {"name": "dlhub-endpoint", "version": version("endpoint_plugins")}
+AGENT = {"name": "dlhub-endpoint", "version": version("endpoint_plugins"), "features": list(FEATURES)}
 
 
 def agent_state(period_s: float, *, draining: bool = False, leaving: bool = False) -> dict[str, Any]:
     """State of the endpoint itself; a period of 0 is its good-bye."""
     return {
         "heartbeat_period": 0 if leaving else period_s,
-        "agent": {"version": AGENT["version"], "draining": draining},
+        "agent": {**_agent(), "draining": draining},
     }
 
 
@@ -30,10 +34,18 @@ def user_endpoint_state(
     queued: int,
     warm: Sequence[str],
     load_s: Mapping[str, float],
+    task_s: float | None,
     draining: bool,
     leaving: bool,
 ) -> dict[str, Any]:
-    """State of a user endpoint: the stock engine's names, and under ``agent`` what only this one knows."""
+    """State of a user endpoint: the stock engine's names, and under ``agent`` what only this one knows.
+
+    Under ``agent``: ``free_workers`` and ``capacity``, worker processes; ``queued``, tasks that no worker has;
+    ``warm``, digests of the versions that workers have loaded, and ``load_s``, seconds that each took;
+    ``task_s``, seconds that a task keeps a worker; ``blocks``, jobs by state; ``last_start_s``, seconds from
+    the submission of a block to its first worker, and ``pending_s``, for how long the oldest has waited that
+    has none; ``draining``, whether it takes nothing more and lets run what runs; ``clock``, the site's time.
+    """
     free = max(0, workers.workers - running)
     return {
         "managers": len(workers.nodes),
@@ -47,7 +59,7 @@ def user_endpoint_state(
         "heartbeat_period": 0 if leaving else period_s,
         "active": not leaving,
         "agent": {
-            "version": AGENT["version"],
+            **_agent(),
             "free_workers": free,
             "capacity": workers.capacity,
             "queued": queued,
@@ -55,9 +67,16 @@ def user_endpoint_state(
             "blocks": dict(Counter(block.status for block in workers.blocks)),
             "load_s": dict(load_s),
             "last_start_s": _last_start_s(workers),
+            "pending_s": _pending_s(workers),
+            "task_s": None if task_s is None else round(task_s, 6),
             "draining": draining,
         },
     }
+
+
+def _agent() -> dict[str, Any]:
+    """What it is, what it understands, and its clock: the hub's deadlines are to be over here when they are."""
+    return {"version": AGENT["version"], "features": list(FEATURES), "clock": time.time()}
 
 
 def _last_start_s(workers: WorkersState) -> float | None:
@@ -66,3 +85,9 @@ def _last_start_s(workers: WorkersState) -> float | None:
         if block.started_at is not None:
             return round(max(0.0, block.started_at - block.asked_at), 3)
     return None
+
+
+def _pending_s(workers: WorkersState) -> float | None:
+    """Seconds for which the oldest block has waited that the scheduler has not started."""
+    asked = [block.asked_at for block in workers.blocks if block.status == "pending"]
+    return round(max(0.0, time.time() - min(asked)), 3) if asked else None

@@ -76,6 +76,11 @@ class Runner:
         return len(self._lanes)
 
     @property
+    def task_s(self) -> float | None:
+        """Seconds for which a task keeps a worker; None as long as nothing is known."""
+        return None if self.call_s is None else self.call_s / max(1.0, self.tasks_per_call)
+
+    @property
     def warm(self) -> Sequence[str]:
         """Digests of versions that workers have loaded, the most recent first."""
         return list(reversed(self._warm))
@@ -134,9 +139,12 @@ class Runner:
         self.want(len(self._lanes))
 
     def _free(self) -> int:
-        """Calls that can be made now. What is quick shares larger calls for not being sent ahead."""
-        slots = max(1, self.state.workers) if self._lanes.is_quick else self.slots
-        return slots - self.calls
+        """Calls that can be made now.
+
+        What is quick shares larger calls for not being sent ahead. What is slow gains nothing by it, and here
+        it can still be cancelled, or be too late.
+        """
+        return (self.slots if self._lanes.go_ahead else max(1, self.state.workers)) - self.calls
 
     def want(self, waiting: int) -> None:
         """Tell the workers how many tasks wait for them."""

@@ -294,6 +294,15 @@ class UserEndpoint:
             deadline = min(deadline, time.monotonic() + self._drain_s)
             if self._failure is not None:
                 return
+            await self._say_that_it_drains()
+
+    async def _say_that_it_drains(self) -> None:
+        """Report in time, so that the hub does not take it for lost, or for one that is deaf."""
+        session = self._link.session
+        due = time.monotonic() - self._reported_at >= self._pace.heartbeat_s
+        if due and session is not None and session.is_open:
+            with suppress(LinkLostError):
+                await self._report(session)
 
     async def _leave(self) -> None:
         """Have every result safe, and say good-bye."""
@@ -368,6 +377,7 @@ class UserEndpoint:
             queued=self._runner.waiting + self._in_queue,
             warm=self._runner.warm,
             load_s=self._runner.load_s,
+            task_s=self._runner.task_s,
             draining=self._is_draining,
             leaving=self._is_leaving,
         )
