@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from endpoint_hubs import HubParts
@@ -27,14 +28,16 @@ async def ask(hub: HubParts, endpoint_id: str) -> str:
     return (await hub.service.user_endpoint(endpoint, "gateway", ADA.identity, {}, {})).id
 
 
-async def alive(hub: HubParts, seconds: float, *processes: PlayedEndpoint | PlayedUserEndpoint) -> None:
+async def alive(
+    hub: HubParts, seconds: float, *processes: PlayedEndpoint | PlayedUserEndpoint, **state: Any
+) -> None:
     """Let time pass while these send heartbeats."""
     end = hub.clock.passed_s + seconds
     while hub.clock.passed_s < end:
         await hub.pass_time(5)
         for process in processes:
             if not process.cut.is_set():
-                await process.heartbeat()
+                await process.heartbeat(**state)
         await hub.drained()
 
 
@@ -58,6 +61,21 @@ async def test_it_loses_its_credentials_and_is_started_when_each_connection_was_
     again = PlayedUserEndpoint(await endpoint.command())
     assert again.id == id
     assert await again.may_connect()
+
+
+async def test_an_agent_that_drains_is_left_alone_for_as_long_as_it_says_so(
+    hub: HubParts, site: Site, started: Started
+) -> None:
+    endpoint = await site(hub)
+    id = await ask(hub, endpoint.id)
+    process = await started(hub, endpoint)
+    await hub.broker.publish(tasks_queue(id), b"waits")
+    await process.stop_consuming()
+    await alive(hub, DEAF_S + 2 * LOOK_S, endpoint, process, agent={"draining": True})
+    assert hub.events == []
+    assert not process.cut.is_set()
+    await alive(hub, DEAF_S + 2 * LOOK_S, endpoint, process, agent={"draining": False})
+    assert (await hub.until_event("lost")).user_endpoint_id == id
 
 
 @pytest.mark.parametrize("how", ["consumes", "nothing waits", "in time"])

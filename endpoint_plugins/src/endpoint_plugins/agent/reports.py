@@ -40,7 +40,7 @@ def user_endpoint_state(
 ) -> dict[str, Any]:
     """State of a user endpoint: the stock engine's names, and under ``agent`` what only this one knows.
 
-    Under ``agent``: ``free_workers`` and ``capacity``, worker processes; ``queued``, tasks that no worker has;
+    Under ``agent``: ``free_workers`` and ``capacity``, worker processes; ``queued``, tasks that none has;
     ``warm``, digests of the versions that workers have loaded, and ``load_s``, seconds that each took;
     ``task_s``, seconds that a task keeps a worker; ``blocks``, jobs by state; ``last_start_s``, seconds from
     the submission of a block to its first worker, and ``pending_s``, for how long the oldest has waited that
@@ -75,7 +75,7 @@ def user_endpoint_state(
 
 
 def _agent() -> dict[str, Any]:
-    """What it is, what it understands, and its clock: the hub's deadlines are to be over here when they are."""
+    """What it is, what it understands, and its clock, by which the hub tells it deadlines."""
     return {"version": AGENT["version"], "features": list(FEATURES), "clock": time.time()}
 
 

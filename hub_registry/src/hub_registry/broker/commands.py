@@ -1,4 +1,4 @@
-"""What endpoints are told: the command that starts a user endpoint, and where its queues are."""
+"""What endpoints are told: to start a user endpoint, where its queues are, and which tasks are cancelled."""
 
 from __future__ import annotations
 
@@ -70,16 +70,46 @@ def start_command(
     amqp_creds
         Of `user_endpoint_credentials`.
     """
-    command = {
-        "command": "cmd_start_endpoint",
+    kwargs = {
+        "name": name,
+        "user_opts": dict(user_opts),
+        "user_runtime": dict(user_runtime),
+        "amqp_creds": dict(amqp_creds),
+    }
+    return _command("cmd_start_endpoint", username, identity_id, identity_set, kwargs)
+
+
+def cancel_command(
+    *,
+    name: str,
+    identity_id: str,
+    username: str,
+    identity_set: Sequence[Mapping[str, Any]],
+    task_ids: Sequence[str],
+) -> bytes:
+    """The command that has an agent of ours answer tasks which have not begun; no stock endpoint knows it.
+
+    Parameters
+    ----------
+    name, identity_id, username, identity_set
+        As of `start_command`.
+    """
+    kwargs = {"name": name, "task_ids": list(task_ids)}
+    return _command("cmd_cancel_tasks", username, identity_id, identity_set, kwargs)
+
+
+def _command(
+    command: str,
+    username: str,
+    identity_id: str,
+    identity_set: Sequence[Mapping[str, Any]],
+    kwargs: Mapping[str, Any],
+) -> bytes:
+    content = {
+        "command": command,
         "globus_username": username,
         "globus_effective_identity": identity_id,
         "globus_identity_set": [dict(identity) for identity in identity_set],
-        "kwargs": {
-            "name": name,
-            "user_opts": dict(user_opts),
-            "user_runtime": dict(user_runtime),
-            "amqp_creds": dict(amqp_creds),
-        },
+        "kwargs": kwargs,
     }
-    return json.dumps(command, separators=(",", ":")).encode()
+    return json.dumps(content, separators=(",", ":")).encode()

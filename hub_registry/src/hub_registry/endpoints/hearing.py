@@ -3,7 +3,8 @@
 The stock one has a thread for its task queue that ends for good after three refusals within ten seconds, as
 when the broker still takes its former connection for alive; the rest of the process goes on. It begins anew,
 with all its connections, when a heartbeat cannot be published: so the hub takes away its broker credentials,
-and starts it again.
+and starts it again. An agent of ours takes no tasks either while it lets run what runs before it ends, says
+so with each heartbeat, and is left alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import structlog
 
 from hub_registry.broker.interface import Broker, BrokerUnavailableError, tasks_queue
 from hub_registry.endpoints import states
+from hub_registry.endpoints.agents import is_draining
 from hub_registry.endpoints.changes import Changes
 from hub_registry.endpoints.interface import StoredUserEndpoint
 from hub_registry.endpoints.mirror import Mirror
@@ -70,7 +72,8 @@ class Hearing:
         if now - self._looked_at < LOOK_S:
             return
         self._looked_at = now
-        online = [row for row in self._mirror.user_endpoints.values() if row.stage == "online"]
+        rows = self._mirror.user_endpoints.values()
+        online = [row for row in rows if row.stage == "online" and not is_draining(row.report)]
         try:
             deaf = {row.id: self._deaf_since.get(row.id, now) for row in online if await self._is_deaf(row)}
         except BrokerUnavailableError:

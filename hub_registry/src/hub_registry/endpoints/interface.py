@@ -17,7 +17,7 @@ Every change of a row is a compare-and-set on its number of changes, so of sever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -344,6 +344,23 @@ class Endpoints(Protocol):
 
     def listen(self, listener: Listener) -> None:
         """Call `listener`, on the event loop, when something happens to a user endpoint."""
+
+    def heed(self, heard: Callable[[UserEndpoint], None]) -> None:
+        """Call `heard`, on the event loop, with each user endpoint of which a heartbeat has come."""
+
+    def cancel_tasks(self, user_endpoint_id: str, task_ids: Iterable[str]) -> bool:
+        """Tell a user endpoint that nobody waits for these tasks; False where it does not understand that.
+
+        Returns at once. Those that no worker has begun are answered with the code ``TASK_CANCELLED``; those
+        that run are not interrupted.
+        """
+
+    def site_time(self, endpoint_id: str, moment: float) -> float | None:
+        """A deadline, in epoch seconds, by the clock of an endpoint's site.
+
+        When it is over there, it surely is here. None where the endpoint does not understand deadlines, or
+        its clock is not known yet.
+        """
 
     async def load(self, endpoint_id: str) -> EndpointRecord:
         """An endpoint; raises NotFoundError."""

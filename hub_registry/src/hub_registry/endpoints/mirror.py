@@ -13,11 +13,13 @@ from typing import Any
 
 import structlog
 
+from hub_registry.endpoints.agents import Clocks
 from hub_registry.endpoints.interface import (
     EndpointRecord,
     Listener,
     StoredEndpoint,
     StoredUserEndpoint,
+    UserEndpoint,
     UserEndpointEvent,
 )
 from hub_registry.endpoints.reports import Report
@@ -40,6 +42,8 @@ class Mirror:
         self.user_endpoints: dict[str, StoredUserEndpoint] = {}
         self._listeners: list[Listener] = []
         self._watchers: list[Callable[[], None]] = []
+        self._heeders: list[Callable[[UserEndpoint], None]] = []
+        self.clocks = Clocks()
 
     def listen(self, listener: Listener) -> None:
         """See `Endpoints.listen`."""
@@ -48,6 +52,10 @@ class Mirror:
     def watch(self, changed: Callable[[], None]) -> None:
         """See `Endpoints.watch`."""
         self._watchers.append(changed)
+
+    def heed(self, heard: Callable[[UserEndpoint], None]) -> None:
+        """See `Endpoints.heed`."""
+        self._heeders.append(heard)
 
     def online(self) -> list[EndpointRecord]:
         """See `Endpoints.online`."""
@@ -75,6 +83,7 @@ class Mirror:
 
     def drop_endpoint(self, endpoint_id: str) -> None:
         """Forget an endpoint. Idempotent."""
+        self.clocks.forget(endpoint_id)
         known = self.endpoints.pop(endpoint_id, None)
         if known is not None and known.state != "offline":
             self._tell_watchers()
@@ -110,8 +119,12 @@ class Mirror:
         """Keep what a heartbeat says."""
         seen: dict[str, Any] = {"seen_at": at, "period_s": report.period_s, "report": report.figures}
         if user_endpoint := self.user_endpoints.get(report.id):
-            self.user_endpoints[report.id] = replace(user_endpoint, **seen)
+            self.clocks.note(user_endpoint.endpoint_id, report.figures, at)
+            row = self.user_endpoints[report.id] = replace(user_endpoint, **seen)
+            for heard in self._heeders:
+                heard(row.public())
         elif endpoint := self.endpoints.get(report.id):
+            self.clocks.note(report.id, report.figures, at)
             self.endpoints[report.id] = replace(endpoint, **seen)
 
     # -- telling -------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
     starts          user endpoints are started over the command queues
     heartbeats      who is there, who is late, who is lost
     hearing         who is there and takes no tasks
+    cancellations   what nobody waits for any more, where that is understood
     changes         compare-and-set on the rows that hubs share; other hubs' changes
     mirror          the rows in memory, and whom to tell of what has happened
 
@@ -28,7 +29,8 @@ import structlog
 from hub_registry.accounts.interface import USER_NAME, Principal
 from hub_registry.audit.service import Audit
 from hub_registry.broker.interface import HEARTBEATS, Broker
-from hub_registry.endpoints import documents, policy, states
+from hub_registry.endpoints import agents, documents, policy, states
+from hub_registry.endpoints.cancellations import Cancellations
 from hub_registry.endpoints.changes import Changes
 from hub_registry.endpoints.hearing import Hearing
 from hub_registry.endpoints.heartbeats import Heartbeats
@@ -138,11 +140,14 @@ class EndpointsService:
         self._hearing = Hearing(
             self._changes, self._mirror, self._starts, broker, clock=clock, monotonic=monotonic
         )
+        self._cancellations = Cancellations(self._mirror, broker)
         self._housekeeping = Housekeeping(store, self._mirror, self._starts, broker, clock=clock)
         self._sweeping: asyncio.Task[None] | None = None
         self.online = self._mirror.online
         self.watch = self._mirror.watch
         self.listen = self._mirror.listen
+        self.heed = self._mirror.heed
+        self.cancel_tasks = self._cancellations.cancel
         self.register = self._registrations.register
         self.update = self._registrations.update
         self.lock = self._registrations.lock
@@ -168,6 +173,7 @@ class EndpointsService:
         if sweeping is None:
             return
         await self._broker.cancel(HEARTBEATS)
+        await self._cancellations.stop()
         sweeping.cancel()
         with suppress(asyncio.CancelledError):
             await sweeping
@@ -215,6 +221,13 @@ class EndpointsService:
         if not policy.takes_commands_of(present, identity):
             raise ForbiddenError(_not_for(present, identity.username), remedy=_USE_ANOTHER)
         return (await self._starts.ensure(present, purpose, identity, config, runtime)).public()
+
+    def site_time(self, endpoint_id: str, moment: float) -> float | None:
+        """See `Endpoints.site_time`."""
+        endpoint = self._mirror.endpoints.get(endpoint_id)
+        if endpoint is None or not agents.understands(endpoint, agents.DEADLINE):
+            return None
+        return self._mirror.clocks.there(endpoint_id, moment)
 
     # -- for the gateway -----------------------------------------------------------------------------------
 

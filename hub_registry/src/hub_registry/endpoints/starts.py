@@ -267,7 +267,7 @@ class Starts:
             name=user_of(row.id),
             identity_id=row.identity.id,
             username=row.identity.username,
-            identity_set=_identity_set(row.identity),
+            identity_set=identity_set(row.identity),
             user_opts=row.config,
             user_runtime=row.runtime,
             amqp_creds=credentials,
@@ -295,7 +295,7 @@ def _grant(row: StoredUserEndpoint) -> Grant:
     )
 
 
-def _identity_set(identity: Identity) -> list[dict[str, str]]:
+def identity_set(identity: Identity) -> list[dict[str, str]]:
     """As Globus Auth describes identities.
 
     An endpoint maps those only that are in use, and gives up on the whole set where one of those lacks a
