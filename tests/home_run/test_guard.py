@@ -104,10 +104,15 @@ def test_what_the_command_leaves_behind_is_killed(tmp_path: Path) -> None:
 
 def test_a_clean_environment_hides_the_hub_s_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DLHUB_TOKEN", "secret")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://user:password@host")
     lock = hold(tmp_path / "lock")
+    command = guarded(
+        ["env"], lock.path, clean=True, keep=["PIP_INDEX_URL"], variables={"DLHUB_ALLOW_PICKLE": "1"}
+    )
+    assert "password" not in " ".join(command)
     try:
         shown = subprocess.run(
-            guarded(["env"], lock.path, clean=True, variables={"DLHUB_ALLOW_PICKLE": "1"}),
+            command,
             capture_output=True,
             text=True,
         )
@@ -115,6 +120,7 @@ def test_a_clean_environment_hides_the_hub_s_secrets(tmp_path: Path, monkeypatch
         lock.release()
     assert "DLHUB_TOKEN" not in shown.stdout
     assert "DLHUB_ALLOW_PICKLE=1" in shown.stdout.splitlines()
+    assert "PIP_INDEX_URL=https://user:password@host" in shown.stdout.splitlines()
     assert "PATH=" in shown.stdout
 
 

@@ -297,9 +297,13 @@ def test_processes_see_no_credentials_of_the_endpoint(
     monkeypatch.setenv("GLOBUS_COMPUTE_CLIENT_SECRET", "secret")
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    downloads = ("PIP_INDEX_URL", "UV_INDEX_OWN_USERNAME", "HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE")
+    for name in downloads:
+        monkeypatch.setenv(name, "the worker's")
     (variables,) = values(hub, servable, "environment")
     assert "GLOBUS_COMPUTE_CLIENT_SECRET" not in variables
     assert "PYTHONPATH" not in variables
+    assert variables.keys().isdisjoint(downloads)
     assert variables["CUDA_VISIBLE_DEVICES"] == "1"
     assert variables["DLHUB_LOCAL_FILES"] == "0"
 

@@ -17,6 +17,7 @@ import pytest
 
 from home_run.remote import environments
 from home_run.remote.cache import Cache
+from home_run.remote.downloads import without_passwords
 from home_run.remote.environments import EnvironmentSpec, environment_python
 from home_run.remote.errors import DamagedFileError, SiteSetupError
 from home_run.remote.runtime import runtime_directory
@@ -104,6 +105,21 @@ def test_what_cannot_be_installed_is_the_sites_to_look_at(cache: Cache) -> None:
     assert list((cache.root / "environments").iterdir()) == []
 
 
+def test_the_password_of_an_index_is_not_told(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://user:hidden-one@127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    for installer in ("uv", "pip"):
+        if installer == "pip":
+            without_uv(monkeypatch)
+        with pytest.raises(SiteSetupError, match=r"127\.0\.0\.1:9") as caught:
+            build(cache, SpecHub(requirements=["nowhere-to-be-found==1"]))
+        assert "hidden-one" not in str(caught.value)
+    assert without_passwords("from http://u:p@a/x, https://q@b/y, ssh://c") == (
+        "from http://****@a/x, https://****@b/y, ssh://c"
+    )
+
+
 def test_another_python_is_taken_from_the_path_or_missed_clearly(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,12 +183,14 @@ def test_uv_is_told_what_pip_is_told() -> None:
     given = {
         "PIP_FIND_LINKS": "/a /b",
         "PIP_INDEX_URL": "https://i",
+        "PIP_PROXY": "http://p:3128",
         "PYTHONPATH": "/x",
         "GLOBUS_X": "secret",
     }
     variables = environments._variables(given)
     assert variables["UV_FIND_LINKS"] == "/a,/b"
     assert variables["UV_DEFAULT_INDEX"] == "https://i"
+    assert variables["ALL_PROXY"] == "http://p:3128"
     assert "PYTHONPATH" not in variables
     assert "GLOBUS_X" not in variables
 

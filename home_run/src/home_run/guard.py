@@ -22,7 +22,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -91,7 +91,12 @@ def hold_lifeline(directory: Path) -> Hold:
 
 
 def guarded(
-    argv: Sequence[str], lock: Path, *, clean: bool = False, variables: Mapping[str, str] | None = None
+    argv: Sequence[str],
+    lock: Path,
+    *,
+    clean: bool = False,
+    keep: Iterable[str] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> list[str]:
     """The command line that runs `argv` so that it and its descendants die with the holder of `lock`.
 
@@ -105,19 +110,22 @@ def guarded(
         The file held, see `hold_lifeline`.
     clean
         Give the command only `KEPT_VARIABLES` and `KEPT_PREFIXES` of this process's environment.
+    keep
+        Names of more variables that it is given then.
     variables
-        Environment variables to set for the command.
+        Environment variables to set for the command. They are no secrets: the process list shows them.
     """
     settings = [f"--set={name}={value}" for name, value in (variables or {}).items()]
     options = ["--clean"] if clean else []
+    options += [f"--keep={name}" for name in keep]
     return [sys.executable, "-I", "-S", __file__, *options, *settings, str(lock), "--", *argv]
 
 
-def _command_environment(clean: bool, settings: Iterable[str]) -> dict[str, str]:
+def _command_environment(clean: bool, keep: Collection[str], settings: Iterable[str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not clean or name in KEPT_VARIABLES or name.startswith(KEPT_PREFIXES)
+        if not clean or name in KEPT_VARIABLES or name in keep or name.startswith(KEPT_PREFIXES)
     }
     return kept | dict(setting.split("=", 1) for setting in settings)
 
@@ -186,6 +194,7 @@ def main() -> None:
     """Run the guard program; see the module's docstring."""
     parser = argparse.ArgumentParser(description="Run a command that ends with the holder of a lock.")
     parser.add_argument("--clean", action="store_true")
+    parser.add_argument("--keep", action="append", default=[], metavar="NAME")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("lock", type=Path)
     parser.add_argument("command", nargs="+")
@@ -209,7 +218,7 @@ def main() -> None:
         prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     child = subprocess.Popen(
         arguments.command,
-        env=_command_environment(arguments.clean, arguments.set),
+        env=_command_environment(arguments.clean, arguments.keep, arguments.set),
         preexec_fn=(lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)) if prctl else None,
     )
     started.append(child)

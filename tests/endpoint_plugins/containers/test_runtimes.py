@@ -21,6 +21,8 @@ from endpoint_plugins.profiles.schedulers import LocalProfile
 FAKE = """#!/bin/sh
 printf '%s\\n' "$@" >> "$FAKE_SAID"
 env > "$FAKE_SAID.env"
+if [ -e /dev/fd/7 ]; then tr '\\0' '\\n' < /dev/fd/7 > "$FAKE_SAID.passed"; fi
+if [ -p /dev/stdin ]; then cat > "$FAKE_SAID.passed"; fi
 if [ "$1" = ps ]; then cat "$FAKE_SAID.containers" 2>/dev/null; exit 0; fi
 if [ "$1" = rm ] || [ "$1" = kill ] || [ "$1" = load ] || [ "$1" = image ]; then exit "${FAKE_STATUS:-0}"; fi
 while [ "$1" != RUN ]; do shift; done
@@ -86,7 +88,17 @@ def test_what_every_runtime_gets(tmp_path: Path, fake: Callable[[], list[str]], 
         user_endpoint_id="uep-1",
         variables={"DLHUB_SAYS": 'it\'s "a" $b'},
     )
-    ended = run(wrapped, HF_TOKEN="secret", OMP_NUM_THREADS="2", DLHUB_TOKEN="secret", OTHER="x")
+    certificates = tmp_path / "certificates.pem"
+    certificates.write_text("of the site")
+    downloads = {
+        "PIP_INDEX_URL": "https://user:secret@packages.example/simple",
+        "UV_INDEX_OWN_PASSWORD": "secret",
+        "https_proxy": "http://user:secret@proxy.example:3128",
+        "SSL_CERT_FILE": str(certificates),
+    }
+    kept = {"UV_PUBLISH_TOKEN": "secret", "UV_CACHE_DIR": "/node/cache"}
+    variables = {"HF_TOKEN": "secret", "DLHUB_TOKEN": "secret", "OTHER": "x", **downloads, **kept}
+    ended = run(wrapped, OMP_NUM_THREADS="2", **variables)
     assert ended.stdout == "it's two  words {curly}\n"
     assert ended.returncode == 3, ended.stderr
     words = fake()
@@ -97,10 +109,22 @@ def test_what_every_runtime_gets(tmp_path: Path, fake: Callable[[], list[str]], 
     assert cache in joined
     assert "/data" in joined
     assert "secret" not in joined
-    assert "DLHUB_TOKEN" not in words
-    assert "OMP_NUM_THREADS" in joined or "APPTAINERENV_OMP_NUM_THREADS=2" in said_variables(tmp_path)
-    assert "OTHER" not in words
+    passed = passed_names(tmp_path, words)
+    assert {"OMP_NUM_THREADS", "DLHUB_SAYS", *downloads} <= passed
+    assert passed.isdisjoint({"HF_TOKEN", "DLHUB_TOKEN", "OTHER", *kept})
+    inside = next(line for line in said_variables(tmp_path) if line.startswith("SSL_CERT_FILE="))
+    assert inside.startswith(f"SSL_CERT_FILE={run_dir}/"), "where the container has it"
     assert not list(tmp_path.glob("dlhub-*")), "the scratch goes with the container"
+    assert not list(tmp_path.glob("run/containers/files-*"))
+
+
+def passed_names(tmp_path: Path, words: list[str]) -> set[str]:
+    """Names of variables that the container is given, whichever way its runtime is told."""
+    pipe = tmp_path / "said.passed"
+    told = [*words, *(pipe.read_text().splitlines() if pipe.exists() else ())]
+    apptainer = (each for each in said_variables(tmp_path) if each.startswith("APPTAINERENV_"))
+    named = {each.removeprefix("APPTAINERENV_").partition("=")[0] for each in [*told, *apptainer]}
+    return {name for name in named if name.replace("_", "").isalnum()}
 
 
 def said_variables(tmp_path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -71,7 +72,11 @@ class Owner:
 
     def processes(self) -> list[str]:
         """What runs on this machine for it."""
-        return [" ".join(process.cmdline()) for process in processes_of(self.directory)]
+        found = []
+        for process in processes_of(self.directory):
+            with contextlib.suppress(psutil.Error):  # it has ended since
+                found.append(" ".join(process.cmdline()))
+        return found
 
     def wait_gone(self, worker: int) -> None:
         """Wait until nothing of it is left."""

@@ -41,10 +41,11 @@ def charliecloud(launch: Launch) -> list[str]:
         *scratch_lines(launch),
         'export USER="${USER:-$(id -un)}"',
         *_mount_points(launch, image),
-        f'set -- {image} -- "$@"',
-        "for name in $names; do",
-        '  eval "set -- \\"--set-env=$name=\\$$name\\" \\"\\$@\\""',
-        "done",
+        f'set -- --set-env=/dev/stdin {image} -- "$@"',
+        "passed() { for name in $names; do",
+        '  eval "value=\\${$name-}"',
+        "  printf '%s=%s\\n' \"$name\" \"$(printf %s \"$value\" | tr '\\n' ' ')\"",
+        "done; }",
         f'if [ -f {image}/{ENVIRONMENT} ]; then set -- "--set-env="{image}/{ENVIRONMENT} "$@"; fi',
         *_run(launch, words),
     ]
@@ -80,10 +81,11 @@ def bubblewrap(launch: Launch) -> list[str]:
         *passed_names(launch.variables),
         *scratch_lines(launch),
         *(_mount_points(launch, root) if launch.image else ()),
-        'set -- -- "$@"',
-        "for name in $names; do",
-        '  eval "set -- --setenv $name \\"\\$$name\\" \\"\\$@\\""',
-        "done",
+        'set -- --args 7 -- "$@"',
+        "passed() { for name in $names; do",
+        '  eval "value=\\${$name-}"',
+        '  printf \'%s\\0\' --setenv "$name" "$value"',
+        "done; }",
         f"if [ -f {environment} ]; then",
         "  while IFS='=' read -r name value || [ -n \"$name\" ]; do",
         '    if [ -n "$name" ]; then set -- --setenv "$name" "$value" "$@"; fi',
@@ -95,7 +97,7 @@ def bubblewrap(launch: Launch) -> list[str]:
         else 'for d in /dev/dri /dev/kfd; do set -- --dev-bind-try "$d" "$d" "$@"; done'
         if launch.accelerators
         else ":",
-        *_run(launch, words),
+        *_run(launch, words, "7<&0 </dev/null"),
     ]
 
 
@@ -119,12 +121,13 @@ def _mount_points(launch: Launch, image: str) -> list[str]:
     ]
 
 
-def _run(launch: Launch, words: list[str]) -> list[str]:
+def _run(launch: Launch, words: list[str], stdin: str = "") -> list[str]:
+    """Run the program with what ``passed`` prints on a pipe: on its command line everybody could read it."""
     return [
         "child=",
         "trap clean EXIT",
         'trap \'kill "$child" 2>/dev/null; wait "$child"; exit 143\' HUP INT TERM',
-        f'{shlex.quote(launch.program)} {" ".join(words)} "$@" &',
+        f'passed | {{ exec {shlex.quote(launch.program)} {" ".join(words)} "$@" {stdin}; }} &',
         "child=$!",
         "status=0",
         'wait "$child" || status=$?',

@@ -14,14 +14,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from endpoint_plugins.containers.launch import Launch, shell_word
+from home_run.remote.downloads import DOWNLOAD_FILES, DOWNLOAD_VARIABLES
 
 __all__ = ["PASSED", "head", "passed_names", "scratch_lines", "write_script"]
 
 #: Variables of the node that workers inside see as well: the scheduler's, those that limit threads, GPUs'.
+#: What they fetch packages with comes beside, see `passed_names`.
 PASSED = (
     "DLHUB_", "PARSL_", "SLURM_", "PBS_", "LSB_", "SGE_", "CUDA_", "NVIDIA_", "ROCR_", "HIP_", "GPU_", "ZE_",
     "ONEAPI_", "OMP_", "MKL_", "KMP_", "OPENBLAS_", "NUMEXPR_", "LC_", "LANG", "TZ", "JOB_ID",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 )  # fmt: skip
 
 
@@ -43,23 +44,44 @@ def head(launch: Launch) -> list[str]:
 
 
 def passed_names(variables: Mapping[str, str]) -> list[str]:
-    """Set the shell variable ``names`` to the names of what is passed; never a secret."""
+    """Set the shell variable ``names`` to the names of what is passed.
+
+    Never a secret, but for the passwords of package indexes and proxies: values are to stay out of command
+    lines, which everybody on the node can read. Directories of the node's pip and uv mean nothing inside.
+    """
     own = "|".join(sorted(variables))
     pattern = f"^(({'|'.join(PASSED)})[A-Za-z0-9_]*{'|' + own if own else ''})="
     return [
         f"names=$(env | grep -oE {shlex.quote(pattern)} | tr -d '=' | sort -u | "
-        "grep -vE '(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|_KEY)' || true)"
+        "grep -vE '(TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|_KEY)' || true)",
+        f"names=\"$names $(env | grep -oE {shlex.quote(f'^{DOWNLOAD_VARIABLES}=')} | tr -d '=' | sort -u | "
+        "grep -vE '^UV_PUBLISH_|^(PIP|UV)_.*_DIR$' || true)\"",
     ]
 
 
 def scratch_lines(launch: Launch) -> list[str]:
-    """Make a directory of the container's own on the node, which goes with it; its path is in ``scratch``."""
-    if launch.scratch_bytes is not None:
-        return ["scratch=", "clean() { :; }"]
+    """Make directories of the container's own on the node, which go with it.
+
+    The path of its scratch is in ``scratch``. Certificates and configuration for `passed_names` are copied to
+    where the container finds them: of the node's paths it has few.
+    """
+    lines = ["scratch="]
+    if launch.scratch_bytes is None:
+        lines += [
+            f"mkdir -p {shell_word(launch.scratch_dir)}",
+            f"scratch=$(mktemp -d {shell_word(launch.scratch_dir.rstrip('/') + '/dlhub-XXXXXXXX')})",
+        ]
     return [
-        f"mkdir -p {shell_word(launch.scratch_dir)}",
-        f"scratch=$(mktemp -d {shell_word(launch.scratch_dir.rstrip('/') + '/dlhub-XXXXXXXX')})",
-        'clean() { rm -rf "$scratch"; }',
+        *lines,
+        f"files=$(mktemp -d {shlex.quote(str(launch.run_dir / 'containers'))}/files-XXXXXXXX)",
+        'clean() { rm -rf "$scratch" "$files"; }',
+        f"for name in {' '.join(DOWNLOAD_FILES)}; do",
+        '  eval "file=\\${$name:-}"',
+        '  if [ -e "$file" ]; then',
+        '    cp -RL "$file" "$files/$name" 2>/dev/null || true',
+        '    export "$name=$files/$name"',
+        "  fi",
+        "done",
     ]
 
 

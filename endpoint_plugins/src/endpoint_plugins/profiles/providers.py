@@ -6,7 +6,9 @@ arguments. The object is made from the document, so that both say the same.
 
 from __future__ import annotations
 
+import importlib.util
 import shlex
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,23 @@ _LAUNCHERS = {
 _PLAIN = frozenset({"single_node", "simple", "gnu_parallel"})
 
 
+def check_software(profile: SiteProfile) -> None:
+    """See that what the profile's provider is made with is installed beside the endpoint.
+
+    Raises
+    ------
+    ProfileError
+        It is not.
+    """
+    if profile.scheduler == "kubernetes" and importlib.util.find_spec("kubernetes") is None:
+        raise ProfileError(
+            f"The profile {profile.name} is one of Kubernetes, and the package kubernetes, which makes "
+            f"pods, is not installed in {sys.prefix}.",
+            remedy="The site's administrator can run `pip install kubernetes` there, or install the endpoint "
+            "as endpoint_plugins[kubernetes], and start it again.",
+        )
+
+
 def make_provider(profile: SiteProfile, run_dir: Path | str | None = None) -> ExecutionProvider:
     """The Parsl provider of a profile.
 
@@ -60,8 +79,10 @@ def make_provider(profile: SiteProfile, run_dir: Path | str | None = None) -> Ex
     Raises
     ------
     ProfileError
-        The profile lacks a setting that its provider needs, or the provider refuses one.
+        The profile lacks a setting that its provider needs, the provider refuses one, or its software is
+        not installed.
     """
+    check_software(profile)
     import parsl.launchers
     import parsl.providers
 

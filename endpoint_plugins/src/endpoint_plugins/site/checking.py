@@ -17,6 +17,7 @@ from endpoint_plugins.agent.directory import EndpointDirectory
 from endpoint_plugins.credentials import Credentials
 from endpoint_plugins.errors import HubUnreachableError, ProfileError
 from endpoint_plugins.profiles import SiteProfile, load_profile
+from endpoint_plugins.profiles.providers import check_software
 from endpoint_plugins.site.presenting import presented
 from endpoint_plugins.site.steps import STEPS, Notes, StepFailedError, Steps
 from endpoint_plugins.site.trial import Trial
@@ -98,6 +99,7 @@ def small(profile_path: Path, settings: Mapping[str, Any]) -> SiteProfile:
 
 def _profile(path: Path, options: Options, notes: Notes) -> SiteProfile:
     profile = small(path, options.settings)
+    check_software(profile)
     notes.said = f"{profile.scheduler}, {profile.description or profile.name}"
     python = profile.python
     outside = profile.container.runtime == "none" and profile.scheduler != "kubernetes"

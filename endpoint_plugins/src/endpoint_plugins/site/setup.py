@@ -14,6 +14,7 @@ from endpoint_plugins.credentials import Credentials, normal_url
 from endpoint_plugins.errors import ProfileError, SiteError
 from endpoint_plugins.places import PROFILE_NAME, endpoint_dir, make_private, write_whole
 from endpoint_plugins.profiles import SiteProfile, find_profile, parse_profile
+from endpoint_plugins.profiles.providers import check_software
 from endpoint_plugins.site.answers import Answers
 from endpoint_plugins.site.findings import Findings
 from endpoint_plugins.site.proposal import Proposal, Question, adopt, propose, set_dotted
@@ -101,6 +102,10 @@ def plan(
     _settle(proposal)
     text = write_profile(proposal.fields, proposal.reasons, heading=_HEADING.format(name=name))
     profile = parse_profile(text, where="the profile to be written", complete=False)
+    try:
+        check_software(profile)
+    except ProfileError as error:
+        proposal.notes.append(str(error))
     return Plan(text, profile, proposal.fields, proposal.reasons, tuple(proposal.notes))
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from endpoint_plugins.errors import WorkersStartError
-from endpoint_plugins.workers.environment import clean_environment, copy_runtime
+from endpoint_plugins.workers.environment import clean_environment, copy_runtime, download_exports
 from endpoint_plugins.workers.options import LOOPBACK, WorkersOptions
 from endpoint_plugins.workers.pods import POD_TASKS, pod_command
 from home_run.guard import guarded
@@ -67,7 +67,6 @@ class Engine:
         self._run_dir = run_dir
         self._lifeline = lifeline
         self._engine: SiteEngine | SiteMPIEngine | None = None
-        self._init = ""
         self._runtime: Path | None = None
         self.provider: Any = None
 
@@ -84,8 +83,7 @@ class Engine:
                 self._runtime = copy_runtime(self._run_dir)
             self.provider = self._options.make_provider(self._run_dir)
             self.provider.init_blocks = 0  # the first is asked for when there is work
-            self._init = f"{self.provider.worker_init}\n{self._options.init}"
-            self.provider.worker_init = "" if self._is_local else f"{self._init}\n"
+            self.provider.worker_init = self._prepare(f"{self.provider.worker_init}\n{self._options.init}\n")
             engine = _build(self._options, self.provider)
             engine.executor.interchange_launch_cmd = guarded(
                 [sys.executable, "-m", INTERCHANGE], self._lifeline, clean=True, variables={}
@@ -97,6 +95,21 @@ class Engine:
                 f"The engine did not start: {type(error).__name__}: {error}.",
                 remedy=f"The site's administrator finds its logs in {self._run_dir}.",
             ) from error
+
+    def _prepare(self, init: str) -> str:
+        """What the job's script does before the workers' command; on this machine, the command does it."""
+        if not self._is_pod:  # who reads pods would read passwords of indexes
+            init = f"{download_exports(os.environ)}\n{init}"
+        if not self._is_local:
+            return init
+        self._init_file.touch(mode=0o600)
+        self._init_file.write_text(init)
+        return ""
+
+    @property
+    def _init_file(self) -> Path:
+        # A file, since the process list shows commands to everybody.
+        return self._run_dir / "worker_init.sh"
 
     @property
     def _is_local(self) -> bool:
@@ -159,10 +172,10 @@ class Engine:
         if self._is_local:
             # The site's shell commands come after the cleaning, which would undo what they set.
             command = guarded(
-                ["/bin/bash", "-c", f'{self._init}\nexec "$@"', "workers", *command],
+                ["/bin/bash", "-c", '. "$0"; exec "$@"', str(self._init_file), *command],
                 self._lifeline,
                 clean=True,
-                variables=clean_environment(os.environ),
+                keep=clean_environment(os.environ),
             )
         job = self.provider.submit(shlex.join(command), 1, name)
         if not job:

@@ -6,6 +6,7 @@ kept: the next secret has a name that nobody has thought of.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import home_run
 from home_run.guard import KEPT_PREFIXES, KEPT_VARIABLES
+from home_run.remote.downloads import DOWNLOAD_FILES, is_for_downloads
 
-__all__ = ["clean_environment", "copy_runtime", "runtime_path"]
+__all__ = ["clean_environment", "copy_runtime", "download_exports", "runtime_path"]
 
 #: Settings of schedulers and container programs, and what makes ``module load`` work in a script.
 SITE_VARIABLES = (
@@ -32,7 +34,7 @@ SITE_PREFIXES = (
     "LMOD_", "_LMFILES_", "LOADEDMODULES", "BASH_FUNC_module", "BASH_FUNC_ml", "BASH_FUNC__module",
     "_ModuleTable", "__LMOD", "__MODULES", "KUBERNETES_PORT", "KUBERNETES_SERVICE_PORT",
 )  # fmt: skip
-#: What makes a variable a secret, whatever list it is on.
+#: What makes a variable a secret, whatever list it is on; but for what workers fetch packages with.
 SECRET_WORDS = ("SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL", "_KEY")
 
 
@@ -43,8 +45,22 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environ.items()
-        if (name in names or name.startswith(prefixes)) and not _is_secret(name)
+        if is_for_downloads(name) or ((name in names or name.startswith(prefixes)) and not _is_secret(name))
     }
+
+
+def download_exports(environ: Mapping[str, str]) -> str:
+    """Shell commands that give a job what the agent's environment says of package indexes and proxies.
+
+    Not every scheduler hands its command's environment on. A file is named only where a node has it.
+    """
+    lines = []
+    for name in sorted(filter(is_for_downloads, environ)):
+        export = f"export {name}={shlex.quote(environ[name])}"
+        if name in DOWNLOAD_FILES:
+            export = f"if [ -e {shlex.quote(environ[name])} ]; then {export}; fi"
+        lines.append(export)
+    return "\n".join(lines)
 
 
 def _is_secret(name: str) -> bool:

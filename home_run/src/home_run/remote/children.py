@@ -21,6 +21,7 @@ import msgpack
 
 from home_run.errors import HomeRunError
 from home_run.remote import frames
+from home_run.remote.downloads import is_for_downloads
 from home_run.remote.errors import ChildLostError, SiteSetupError
 from home_run.remote.lifeline import Lifeline
 from home_run.remote.settings import children, set_worker_defaults
@@ -250,7 +251,11 @@ class Children:
 
 def _variables() -> dict[str, str]:
     """Return the environment of the process: the worker's, without what is not a publisher's business."""
-    variables = {name: value for name, value in os.environ.items() if not _PRIVATE.search(name)}
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if not _PRIVATE.search(name) and not is_for_downloads(name)
+    }
     set_worker_defaults(variables, children())
     return variables
 

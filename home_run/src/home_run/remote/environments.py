@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from home_run.remote.cache import Cache, remove_tree
+from home_run.remote.downloads import without_passwords
 from home_run.remote.errors import DamagedFileError, SiteSetupError
 from home_run.remote.lifeline import Lifeline
 from home_run.remote.links import Hub
@@ -46,6 +47,8 @@ _FROM_PIP = (
     ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", " "),
     ("PIP_EXTRA_INDEX_URL", "UV_INDEX", " "),
     ("PIP_CERT", "SSL_CERT_FILE", " "),
+    ("PIP_PROXY", "ALL_PROXY", " "),
+    ("PIP_TRUSTED_HOST", "UV_INSECURE_HOST", " "),
 )
 
 
@@ -214,7 +217,7 @@ def _run(command: Sequence[str], done: str) -> None:
             tail.extend(line.strip() for line in process.stdout if line.strip())
         status = process.returncode
     if status != 0:
-        said = " ".join(tail) or f"nothing, and ended with status {status}"
+        said = without_passwords(" ".join(tail)) or f"nothing, and ended with status {status}"
         raise SiteSetupError(
             f"The environment could not be {done} at this site. {Path(command[0]).name} said: {said}.",
             remedy="The site can look whether its package index has these versions, or build an image with "
