@@ -12,6 +12,7 @@
     │   ├── WorkersStartError   the engine, or a block, did not start: the scheduler's own words
     │   └── WorkerLostError     the process that ran a call has died
     ├── ContainerError          an image cannot be built, moved or started
+    │   └── ImageTestFailedError    the servable's own test fails in its image (its publisher)
     ├── RefusedTaskError        the site's policy, or what it is asked for, forbids a task
     └── UnknownNameError        there is no endpoint, servable or site of that name (the caller)
 """
@@ -108,11 +109,28 @@ class ContainerError(SiteError):
     kind = "container"
 
 
+class ImageTestFailedError(ContainerError):
+    """A servable does not pass its own test in its image."""
+
+    kind = "image-test-failed"
+    who: ClassVar[Who] = "publisher"
+
+
 class RefusedTaskError(SiteError):
-    """A task that this site does not run."""
+    """A task that this site does not run.
+
+    Parameters
+    ----------
+    rule
+        Which rule of the policy refuses it, for the record; empty where none does.
+    """
 
     kind = "refused-task"
     who: ClassVar[Who] = "caller"
+
+    def __init__(self, message: str, *, remedy: str = "", rule: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.rule = rule
 
 
 class HubUnreachableError(HubError):

@@ -50,7 +50,7 @@ def run(tmp_path: Path, builder: FakeBuilder) -> Run:
 
 def test_from_build_to_prune(run: Run, tmp_path: Path) -> None:
     directory = str(make_servable(tmp_path / "servable"))
-    assert run("builders") == {"fake": None}
+    assert run("builders") == run("builders", "fake") == {"fake": None}
     assert run("list") == []
     record = run("build", directory, "--base", "python:3.11", "--for-nodes")
     assert record["verdict"] == "reproduces"
@@ -72,7 +72,7 @@ def test_errors(run: Run, builder: FakeBuilder, tmp_path: Path) -> None:
     assert "--key" in run("import", "registry.example.org/line:1", code=1)["error"]["remedy"]
     builder.verdict = "fails"
     failed = run("build", directory, "--base", "python:3.11", code=1)["error"]
-    assert failed["kind"] == "container"
+    assert failed["kind"] == "image-test-failed"
     assert "Traceback of the test" in failed["message"]
     builder.problem = "the program fake is not here"
     assert "no tool for images" in run("build", directory, "--base", "x", code=1)["error"]["message"]

@@ -195,3 +195,21 @@ def test_images_by_digest() -> None:
     for image in ("reg/model", f"reg/model{DIGEST}0", f"other/model{DIGEST}", f"reg/model{DIGEST.upper()}"):
         with pytest.raises(ChoiceRefusedError, match="by digest"):
             chosen(profile, image=image)
+
+
+def test_a_servables_own_image_is_named_by_its_digest() -> None:
+    profile = parse_profile(
+        "name: a\nscheduler: local\ncontainer: {runtime: podman}\n"
+        "choices: {images: ['dlhub:*'], images_by_digest: true}\n"
+    )
+    whole = DIGEST.removeprefix("@sha256:")
+    assert chosen(profile, image=f"dlhub:{whole}").container.image == f"dlhub:{whole}"
+    for image in (
+        "dlhub:",
+        f"dlhub:{whole[:-1]}",
+        f"dlhub:{whole}0",
+        f"dlhub:{whole.upper()}",
+        f"d:{whole}",
+    ):
+        with pytest.raises(ChoiceRefusedError, match="by digest"):
+            chosen(profile, image=image)

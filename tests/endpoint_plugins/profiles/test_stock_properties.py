@@ -25,7 +25,13 @@ from endpoint_plugins.profiles.stock_containers import container_settings
 pytestmark = pytest.mark.usefixtures("machine")
 
 NAMES = ["debug", "regular", "gpu", "123", "no"]
-IMAGES = ["reg.example.org/dlhub/*", "reg.example.org/own:1", "docker.io/library/*", "/images/model.sif"]
+IMAGES = [
+    "reg.example.org/dlhub/*",
+    "d*",
+    "reg.example.org/own:1",
+    "docker.io/library/*",
+    "/images/model.sif",
+]
 CACHE = 'export DLHUB_CACHE="$HOME/.dlhub/cache"'
 DIGEST = "@sha256:" + "0123456789abcdef" * 4
 
@@ -99,6 +105,8 @@ options = st.fixed_dictionaries(
                     f"reg.example.org/dlhub/model{DIGEST}",
                     f"docker.io/library/python:3{DIGEST}",
                     f"docker.io/library/python{DIGEST}0",
+                    DIGEST.replace("@sha256:", "dlhub:"),
+                    DIGEST.replace("@sha256:", "dlhub:")[:-1],
                     "/images/model.sif",
                     "/images/../model.sif",
                     "reg.example.org/dlhub/\n",

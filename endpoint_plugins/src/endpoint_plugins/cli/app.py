@@ -34,7 +34,7 @@ GLOBUS_COMPUTE_CLIENT_ID and _SECRET, or from ~/.dlhub/credentials.json:
 {DOCUMENTED}"""
 
 #: Modules with ``register(app)``, in the order of the help; a site may have installed without some.
-_PARTS = ("site", "run", "profiles", "images")
+_PARTS = ("site", "run", "profiles", "images", "images_taken")
 
 
 class _Group(TyperGroup):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from endpoint_plugins.containers.images import Images
     from endpoint_plugins.containers.store import ImageRecord, ImageStore
 
-__all__ = ["register"]
+__all__ = ["app", "is_link", "open_images", "progress_shown", "register", "show_record"]
 
 _GIB = 1 << 30
 _DAY_S = 86_400
@@ -49,6 +49,9 @@ Cache = Annotated[
 Pickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Let the test unpickle: only for publishers that you trust.")
 ]
+ForNodes = Annotated[
+    bool, typer.Option("--for-nodes", help="Also write the archive from which nodes load it.")
+]
 Name = Annotated[
     str, typer.Argument(metavar="IMAGE", help="Beginning of its key or of its servable's digest.")
 ]
@@ -69,9 +72,12 @@ def build(
     digest: Annotated[
         str | None, typer.Option("--digest", help="What the version's digest is expected to be.")
     ] = None,
-    for_nodes: Annotated[
-        bool,
-        typer.Option("--for-nodes", help="Also write the archive from which nodes load it."),
+    for_nodes: ForNodes = False,
+    memory_gib: Annotated[
+        float | None, typer.Option("--memory-gib", min=0.01, help="Memory of each process of the test.")
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Say on standard error what goes on, with --json as well.")
     ] = False,
     allow_pickle: Pickle = False,
     builder: Tool = None,
@@ -83,7 +89,7 @@ def build(
     from endpoint_plugins.containers.servable import read_servable
     from endpoint_plugins.errors import ContainerError
 
-    images, _ = _images(endpoint, builder, cache_dir)
+    images, _ = open_images(endpoint, builder, cache_dir)
     base = base or _profile_image(endpoint)
     if base is None:
         raise ContainerError(
@@ -91,13 +97,17 @@ def build(
             remedy="Name one with --base, such as docker.io/library/python:3.11-slim, or set container.image "
             "in the profile.",
         )
-    with _progress() as progress:
+    with progress_shown(verbose) as progress:
         record = images.build(
-            read_servable(directory, digest), base, allow_pickle=allow_pickle, progress=progress
+            read_servable(directory, digest),
+            base,
+            allow_pickle=allow_pickle,
+            memory_bytes=None if memory_gib is None else int(memory_gib * _GIB),
+            progress=progress,
         )
         if for_nodes:
             images.export_for_nodes(record)
-    _show(record)
+    show_record(record)
 
 
 @app.command("test")
@@ -110,12 +120,12 @@ def try_out(
     json: Json = False,
 ) -> None:
     """Run the servable's own test in its image once more."""
-    images, store = _images(endpoint, builder, cache_dir)
-    with _progress() as progress:
+    images, store = open_images(endpoint, builder, cache_dir)
+    with progress_shown() as progress:
         record = images.test(
             store.get(image, images.builder_name), allow_pickle=allow_pickle, progress=progress
         )
-    _show(record)
+    show_record(record)
 
 
 @app.command("list")
@@ -158,7 +168,7 @@ def prune(
     json: Json = False,
 ) -> None:
     """Remove images that nobody uses any more."""
-    images, _ = _images(endpoint, builder, cache_dir)
+    images, _ = open_images(endpoint, builder, cache_dir)
     removed = images.prune(max_age_s=max_age_days * _DAY_S, max_bytes=int(max_gib * _GIB), dry_run=dry_run)
 
     def render(console: Any) -> None:
@@ -187,65 +197,38 @@ def export(
     """
     from endpoint_plugins.containers import transfer
 
-    images, store = _images(endpoint, builder, cache_dir)
+    images, store = open_images(endpoint, builder, cache_dir)
     record = store.get(image, images.builder_name)
-    if _is_link(target):
-        with tempfile.TemporaryDirectory(dir=store.root) as folder, _progress() as progress:
+    if is_link(target):
+        with tempfile.TemporaryDirectory(dir=store.root) as folder, progress_shown() as progress:
             archive = images.export(record, Path(folder) / "image.tar")
             parcel = transfer.describe(record, archive)
             transfer.send(archive, target, moved=lambda sent, size: progress(f"{sent} of {size} bytes"))
         output.emit(parcel, lambda console: console.print(f"Sent, {parcel.size} bytes, {parcel.sha256}."))
     elif target.startswith(("/", ".")) or target.endswith((".tar", ".sif")):
-        with _progress():
+        with progress_shown():
             archive = images.export(record, Path(target).absolute())
             parcel = transfer.describe(record, archive)
         output.emit(parcel, lambda console: console.print(f"Written to {archive}, SHA-256 {parcel.sha256}."))
     else:
-        with _progress():
+        with progress_shown():
             images.push(record, target)
         output.emit(record, lambda console: console.print(f"Pushed to {target}."))
 
 
-@app.command("import")
-def import_image(
-    source: Annotated[str, typer.Argument(help="A file, an https link, or a name in a registry.")],
-    key: Annotated[
-        str | None, typer.Option("--key", help="Key of the image that a registry's name stands for.")
+@app.command("builders")
+def builders(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="These only. Default: all.")
     ] = None,
-    allow_pickle: Pickle = False,
-    builder: Tool = None,
     endpoint: Endpoint = DEFAULT_NAME,
     cache_dir: Cache = None,
     json: Json = False,
 ) -> None:
-    """Take an image that another machine has built, and run its servable's test here."""
-    from endpoint_plugins.containers import transfer
-    from endpoint_plugins.errors import ContainerError
-
-    images, store = _images(endpoint, builder, cache_dir)
-    with _progress() as progress:
-        if _is_link(source) or Path(source).exists():
-            parcel = transfer.read_parcel(source)
-            record = images.take_parcel(
-                source, parcel, store.root / "work", allow_pickle=allow_pickle, progress=progress
-            )
-        elif key is None:
-            raise ContainerError(
-                f"{source!r} is neither a file nor a link, so it is a name in a registry, and that may stand "
-                "for another image tomorrow.",
-                remedy="Give the image's key with --key; `images list --json` shows it where it was built.",
-            )
-        else:
-            record = images.pull(source, key, allow_pickle=allow_pickle, progress=progress)
-    _show(record)
-
-
-@app.command("builders")
-def builders(endpoint: Endpoint = DEFAULT_NAME, cache_dir: Cache = None, json: Json = False) -> None:
     """Say which tools for images can be used here."""
-    from endpoint_plugins.containers.builders import detect
+    from endpoint_plugins.containers.builders import BUILDERS, detect
 
-    found = detect(_store(endpoint, cache_dir).root)
+    found = detect(_store(endpoint, cache_dir).root, names or BUILDERS)
 
     def render(console: Any) -> None:
         for name, problem in found.items():
@@ -254,7 +237,8 @@ def builders(endpoint: Endpoint = DEFAULT_NAME, cache_dir: Cache = None, json: J
     output.emit(found, render)
 
 
-def _images(endpoint: str, builder: str | None, cache_dir: Path | None) -> tuple[Images, ImageStore]:
+def open_images(endpoint: str, builder: str | None, cache_dir: Path | None) -> tuple[Images, ImageStore]:
+    """The images of a site, with the tool that is to be used, and where they are written down."""
     from endpoint_plugins.containers.builders import BUILDERS, detect, find_builder
     from endpoint_plugins.containers.images import Images
     from endpoint_plugins.errors import ContainerError
@@ -299,21 +283,24 @@ def _profile_image(endpoint: str) -> str | None:
     return profile.container.image if profile else None
 
 
-def _is_link(text: str) -> bool:
+def is_link(text: str) -> bool:
+    """Whether something is to be fetched from the web, or sent there."""
     return text.startswith(("https://", "http://"))
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Any]:
+def progress_shown(verbose: bool = False) -> Iterator[Any]:
     """Show the last line of what goes on, if a person looks; all lines in a file or pipe."""
-    if not sys.stderr.isatty():
-        yield lambda line: None if output.json else output.note(line)
+    if verbose or not sys.stderr.isatty():
+        yield lambda line: output.note(line) if verbose or not output.json else None
         return
     with output.console(stderr=True).status("…") as status:
         yield lambda line: status.update(line[:200])
 
 
-def _show(record: ImageRecord) -> None:
+def show_record(record: ImageRecord) -> None:
+    """Say what has become of an image."""
+
     def render(console: Any) -> None:
         console.print(f"{record.title}: {record.verdict} in {record.reference}")
         console.print(f"  image     {record.key}")

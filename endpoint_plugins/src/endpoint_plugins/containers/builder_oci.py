@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,8 @@ class _OciBuilder:
 
     def run(self, name: str, command: Sequence[str], log: Log) -> Ended:
         """See `Builder.run`."""
-        container = f"dlhub-test-{uuid.uuid4().hex}"
+        container = _test_container(name)
+        self._remove_container(container)  # of a builder that was killed
         options = ["--rm", "--name", container, *_BARE, "--security-opt", "no-new-privileges"]
         options += ["--read-only", "--tmpfs", "/tmp:rw,mode=1777", "--env", "HOME=/tmp", "--entrypoint", ""]  # noqa: S108
         try:
@@ -75,7 +75,7 @@ class _OciBuilder:
                 [self._program, "run", *options, name, *command], log=log, timeout_s=TEST_TIMEOUT_S
             )
         finally:  # also where this process is interrupted: the container is not its child
-            try_tool([self._program, "rm", "--force", container], timeout_s=60)
+            self._remove_container(container)
 
     def rename(self, old: str, new: str) -> None:
         """See `Builder.rename`."""
@@ -117,6 +117,9 @@ class _OciBuilder:
     def _build_options(self, recipe: Recipe) -> list[str]:
         return ["--timestamp", str(recipe.epoch), "--squash"]
 
+    def _remove_container(self, container: str) -> None:
+        try_tool([self._program, "rm", "--force", container], timeout_s=60)
+
     def _run(self, *arguments: str) -> str:
         return run_tool([self._program, *arguments])
 
@@ -155,14 +158,16 @@ class BuildahBuilder(_OciBuilder):
 
     def run(self, name: str, command: Sequence[str], log: Log) -> Ended:
         """See `Builder.run`."""
-        container = self._run("from", "--pull-never", name).strip()
+        container = _test_container(name)
+        self._remove_container(container)
+        self._run("from", "--pull-never", "--name", container, name)
         try:
             # chroot isolation, where that is set, has the network of whoever runs it.
             before = ["unshare", "--net", "--"] if _is_root() else []
             inside = [self._program, "run", "--network", "host" if before else "none", "--env", "HOME=/tmp"]
             return try_tool([*before, *inside, container, "--", *command], log=log, timeout_s=TEST_TIMEOUT_S)
         finally:
-            try_tool([self._program, "rm", container], timeout_s=60)
+            self._remove_container(container)
 
     def save(self, name: str, archive: Path) -> None:
         """See `Builder.save`."""
@@ -178,6 +183,9 @@ class BuildahBuilder(_OciBuilder):
         loaded = self._run("pull", reference).strip().splitlines()[-1]
         self._run("tag", loaded, name)
 
+    def _remove_container(self, container: str) -> None:
+        try_tool([self._program, "rm", container], timeout_s=60)
+
     def _inspect(self, name: str) -> dict[str, Any] | None:
         ended = try_tool([self._program, "inspect", "--type", "image", name], timeout_s=60)
         if ended.status != 0:
@@ -188,6 +196,11 @@ class BuildahBuilder(_OciBuilder):
         sizes = dict(line.split(" ", 1) for line in listed.output.splitlines() if " " in line)
         size = _bytes(sizes.get(_identity({"Id": found["FromImageID"]}), ""))
         return {"Id": found["FromImageID"], "Config": config, "Size": size}
+
+
+def _test_container(name: str) -> str:
+    """The container in which an image is tested: one at a time, since who tests holds the image's lock."""
+    return f"dlhub-test-{name.rpartition(':')[2]}"
 
 
 def _identity(found: dict[str, Any]) -> str:

@@ -116,6 +116,6 @@ def find_builder(name: str, directory: Path, program: str | None = None) -> Buil
     raise ContainerError(f"There is no builder {name!r}.", remedy=f"Take one of {', '.join(BUILDERS)}.")
 
 
-def detect(directory: Path) -> dict[str, str | None]:
+def detect(directory: Path, names: Sequence[str] = BUILDERS) -> dict[str, str | None]:
     """Which builders can be used here: None, or why not, by name."""
-    return {name: find_builder(name, directory).missing() for name in BUILDERS}
+    return {name: find_builder(name, directory).missing() for name in names}

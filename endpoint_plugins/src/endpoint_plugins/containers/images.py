@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from endpoint_plugins.containers.builders import Builder, Built
 from endpoint_plugins.containers.context import write_context
 from endpoint_plugins.containers.packages import resolve
 from endpoint_plugins.containers.recipe import (
     DEFAULT_EPOCH,
-    IMAGE_DIRECTORY,
     Base,
     Recipe,
     Resolve,
@@ -25,14 +23,13 @@ from endpoint_plugins.containers.sbom import SBOM_NAME
 from endpoint_plugins.containers.servable import Servable
 from endpoint_plugins.containers.store import ImageRecord, ImageStore
 from endpoint_plugins.containers.transfer import Parcel, fetch
+from endpoint_plugins.containers.trial import Trial, try_out
 from endpoint_plugins.errors import ContainerError
 
 __all__ = ["Images", "image_name"]
 
 #: Takes what goes on: a step's name, or a line of a tool.
 Progress = Callable[[str], None]
-
-_TEST_OUTPUT = "/tmp/dlhub-test-output.dlf"  # noqa: S108 - inside
 
 
 def image_name(key: str, *, finished: bool = True) -> str:
@@ -70,6 +67,7 @@ class Images:
         base: str,
         *,
         allow_pickle: bool = False,
+        memory_bytes: int | None = None,
         epoch: int | None = None,
         resolver: Resolve = resolve,
         progress: Progress = _silent,
@@ -87,6 +85,8 @@ class Images:
             The image to make it from: with its Python, and with bubblewrap if servables shall be isolated.
         allow_pickle
             The site's consent to unpickle in the test.
+        memory_bytes
+            Private memory of each process of the test; as much as there is without it.
         epoch
             Time of every file; SOURCE_DATE_EPOCH, or a fixed one.
         progress
@@ -94,8 +94,10 @@ class Images:
 
         Raises
         ------
+        ImageTestFailedError
+            The test fails; with its own words.
         ContainerError
-            It cannot be built, or the test fails; with the tool's, or the test's, own words.
+            It cannot be built; with the tool's own words.
         """
         self.check_tool()
         progress("finding exact versions")
@@ -105,7 +107,7 @@ class Images:
         progress(f"image {recipe.key}")
         with self._store.building(recipe.key) as work:
             found = self.find(recipe.key)
-            return found or self._build(recipe, work, allow_pickle, progress)
+            return found or self._build(recipe, work, Trial(allow_pickle, memory_bytes), progress)
 
     def find(self, key: str) -> ImageRecord | None:
         """An image that was built, passed its test, and is there."""
@@ -127,7 +129,9 @@ class Images:
         """
         with self._store.building(record.key):
             try:
-                verdict, detail = self._try_out(record.name, record.servable, allow_pickle, progress)
+                verdict, detail = try_out(
+                    self._builder, record.name, record.servable, Trial(allow_pickle), progress
+                )
             except ContainerError:
                 self._store.forget(record)
                 raise
@@ -183,7 +187,7 @@ class Images:
                         f"{built.labels.get('org.dlhub.image.key')!r}.",
                         remedy="Move it again, from the place where it was built.",
                     )
-                return self._finish(key, built, name, allow_pickle, progress)
+                return self._finish(key, built, name, Trial(allow_pickle), progress)
             finally:
                 self._builder.remove(name)
 
@@ -195,8 +199,14 @@ class Images:
         *,
         allow_pickle: bool = False,
         progress: Progress = _silent,
+        verify: ssl.SSLContext | bool = True,
     ) -> ImageRecord:
         """Take an image from a file or link; what has come of it before is gone on with.
+
+        Parameters
+        ----------
+        verify
+            What the certificate of a link's host is checked against; True: the system's authorities.
 
         Raises
         ------
@@ -206,7 +216,13 @@ class Images:
         archive = work / f"{parcel.sha256}.tar"
 
         def load(name: str) -> None:
-            fetch(source, parcel, archive, moved=lambda came, size: progress(f"{came} of {size} bytes"))
+            fetch(
+                source,
+                parcel,
+                archive,
+                moved=lambda came, size: progress(f"{came} of {size} bytes"),
+                verify=verify,
+            )
             self._builder.load(archive, name)
 
         try:
@@ -278,7 +294,7 @@ class Images:
 
     # -- steps -----------------------------------------------------------------------------------------
 
-    def _build(self, recipe: Recipe, work: Path, allow_pickle: bool, progress: Progress) -> ImageRecord:
+    def _build(self, recipe: Recipe, work: Path, trial: Trial, progress: Progress) -> ImageRecord:
         name = image_name(recipe.key, finished=False)
         context = work / "context"
         context.mkdir()
@@ -288,18 +304,16 @@ class Images:
             bill = (context / "root" / SBOM_NAME).read_text(encoding="utf-8")
             progress(f"building with {self._builder.name}")
             self._builder.build(context, recipe, name, progress)
-            record = self._finish(recipe.key, self._found(name), name, allow_pickle, progress)
+            record = self._finish(recipe.key, self._found(name), name, trial, progress)
             (self._store.directory(recipe.key) / SBOM_NAME).write_text(bill, encoding="utf-8")
             return record
         finally:
             self._builder.remove(name)
 
-    def _finish(
-        self, key: str, built: Built, name: str, allow_pickle: bool, progress: Progress
-    ) -> ImageRecord:
+    def _finish(self, key: str, built: Built, name: str, trial: Trial, progress: Progress) -> ImageRecord:
         labels = dict(built.labels)
         servable = labels.get("org.dlhub.servable.digest", "")
-        verdict, detail = self._try_out(name, servable, allow_pickle, progress)
+        verdict, detail = try_out(self._builder, name, servable, trial, progress)
         self._builder.rename(name, image_name(key))
         final = self._found(image_name(key))
         now = time.time()
@@ -331,35 +345,3 @@ class Images:
                 remedy="The site can look at the disk of the tool's storage.",
             )
         return built
-
-    def _try_out(self, name: str, servable: str, allow_pickle: bool, progress: Progress) -> tuple[str, str]:
-        progress("running the servable's own test inside, without network")
-        directory = f"{IMAGE_DIRECTORY}/servables/{servable}"
-        python = f"{IMAGE_DIRECTORY}/environment/bin/python"
-        command = [python, "-m", "home_run", "test", directory, "--json", "--output", _TEST_OUTPUT]
-        if allow_pickle:
-            command.append("--allow-pickle")
-        ended = self._builder.run(name, command, progress)
-        report = _report(ended.output)
-        if ended.status == 0 and report.get("verdict") in ("runs", "reproduces"):
-            return str(report["verdict"]), str(report.get("detail") or "")
-        error = report.get("error") or {}
-        said = [report.get("detail"), report.get("error_message"), report.get("stdout"), report.get("stderr")]
-        said += [error.get("message"), error.get("remedy"), ended.said]
-        text = "\n".join(str(part).strip() for part in said if part) or f"nothing, with status {ended.status}"
-        raise ContainerError(
-            f"The servable {servable} does not pass its own test in the image. The test said: {text}",
-            remedy="Its publisher can look at the environment it was captured with; the site, whether the "
-            "base image has what it needs beside Python packages.",
-        )
-
-
-def _report(output: str) -> dict[str, Any]:
-    for line in reversed(output.splitlines()):
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict):
-            return found
-    return {}

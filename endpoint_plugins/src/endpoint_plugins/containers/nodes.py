@@ -9,11 +9,7 @@ from endpoint_plugins.containers.store import ImageStore, images_directory
 from endpoint_plugins.errors import ContainerError
 from endpoint_plugins.profiles import SiteProfile
 
-__all__ = ["OWN_PREFIX", "NodeImage", "find_image"]
-
-#: What an image is named by that was built here, in a profile or a choice: then comes the beginning of its
-#: servable's digest, or of its key.
-OWN_PREFIX = "dlhub:"
+__all__ = ["NodeImage", "find_image"]
 
 #: Tools whose images a runtime finds.
 _BUILDERS = {"podman": ("podman", "buildah"), "docker": ("docker",), "apptainer": ("apptainer",)}
@@ -57,5 +53,5 @@ def find_image(profile: SiteProfile, beginning: str) -> NodeImage:
     raise ContainerError(
         f"There is no image for {beginning!r} that {runtime} can run in {str(store.root)!r}.",
         remedy=f"The site can build one, `dlhub-endpoint images build DIRECTORY --builder {builders[0]}`, or "
-        "take one that another machine has built, `dlhub-endpoint images import`.",
+        "take one that another machine has built, `dlhub-endpoint images pull` or `import`.",
     )

@@ -23,10 +23,11 @@ from pathlib import Path
 
 from endpoint_plugins.containers import runtime_apptainer, runtime_directory, runtime_oci
 from endpoint_plugins.containers.launch import LABEL_USER_ENDPOINT, Launch, isolation_of, launch_of
-from endpoint_plugins.containers.nodes import OWN_PREFIX, find_image
+from endpoint_plugins.containers.nodes import find_image
 from endpoint_plugins.containers.scripts import write_script
 from endpoint_plugins.errors import ContainerError
 from endpoint_plugins.profiles import SiteProfile
+from endpoint_plugins.profiles.values import OWN_IMAGES
 
 __all__ = ["PYTHON_INSIDE", "leftovers_of", "remove_leftovers", "wrap"]
 
@@ -63,7 +64,7 @@ def wrap(
         With the choices of a servable applied.
     image
         A name in a registry or of the runtime, a path, or ``dlhub:`` and the beginning of a servable's digest
-        or of an image's key, for one that was built here; None takes the profile's.
+        or of an image's key, for one that was built or taken here; None takes the profile's.
     command
         What runs inside. Start it with `PYTHON_INSIDE` where it is Python.
     run_dir
@@ -92,8 +93,8 @@ def wrap(
         )
     image = image or profile.container.image
     lock = None
-    if image and image.startswith(OWN_PREFIX):
-        found = find_image(profile, image.removeprefix(OWN_PREFIX))
+    if image and image.startswith(OWN_IMAGES):
+        found = find_image(profile, image.removeprefix(OWN_IMAGES))
         image, lock, archive = found.reference, found.lock, archive or found.archive
     if not image and runtime != "bubblewrap":
         raise ContainerError(

@@ -61,7 +61,7 @@ class ImageRecord:
     base
         From what it was made.
     verdict
-        Of the test: ``runs`` or ``reproduces``.
+        Of the test: ``loads``, ``runs`` or ``reproduces``, see `endpoint_plugins.containers.trial`.
     detail
         What the test said.
     size_bytes

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,8 +93,20 @@ def read_parcel(source: str) -> Parcel:
         ) from error
 
 
-def fetch(source: str, parcel: Parcel, target: Path, *, moved: Moved | None = None) -> Path:
+def fetch(
+    source: str,
+    parcel: Parcel,
+    target: Path,
+    *,
+    moved: Moved | None = None,
+    verify: ssl.SSLContext | bool = True,
+) -> Path:
     """Bring the file of an image to a place; goes on with what is there of it.
+
+    Parameters
+    ----------
+    verify
+        What the certificate of a link's host is checked against; True: the system's authorities.
 
     Raises
     ------
@@ -105,7 +118,7 @@ def fetch(source: str, parcel: Parcel, target: Path, *, moved: Moved | None = No
     partial = target.with_name(f"{target.name}.{parcel.sha256[:16]}.part")
     partial.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if _is_link(source):
-        _download(source, parcel, partial, moved)
+        _download(source, parcel, partial, moved, verify)
     else:
         try:
             shutil.copyfile(source, partial)
@@ -158,14 +171,16 @@ def send(archive: Path, link: str, *, moved: Moved | None = None) -> None:
         ) from error
 
 
-def _download(source: str, parcel: Parcel, partial: Path, moved: Moved | None) -> None:
+def _download(
+    source: str, parcel: Parcel, partial: Path, moved: Moved | None, verify: ssl.SSLContext | bool
+) -> None:
     failed = 0
     while True:
         have = partial.stat().st_size if partial.exists() else 0
         if have >= parcel.size:
             return
         try:
-            _go_on(source, parcel, partial, have, moved)
+            _go_on(source, parcel, partial, have, moved, verify)
         except httpx.HTTPError as error:
             came = (partial.stat().st_size if partial.exists() else 0) > have
             failed = 0 if came else failed + 1
@@ -177,9 +192,16 @@ def _download(source: str, parcel: Parcel, partial: Path, moved: Moved | None) -
                 ) from error
 
 
-def _go_on(source: str, parcel: Parcel, partial: Path, have: int, moved: Moved | None) -> None:
+def _go_on(
+    source: str,
+    parcel: Parcel,
+    partial: Path,
+    have: int,
+    moved: Moved | None,
+    verify: ssl.SSLContext | bool,
+) -> None:
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
-    with httpx.stream("GET", source, headers=headers, timeout=_TIMEOUT_S) as answer:
+    with httpx.stream("GET", source, headers=headers, timeout=_TIMEOUT_S, verify=verify) as answer:
         answer.raise_for_status()
         begin = have if answer.status_code == httpx.codes.PARTIAL_CONTENT else 0
         with partial.open("r+b" if begin else "wb") as file:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from endpoint_plugins.profiles.values import IMAGE_CLASS
+from endpoint_plugins.profiles.values import IMAGE_CLASS, OWN_IMAGES
 
 if TYPE_CHECKING:
     from endpoint_plugins.profiles.base import SiteProfile
@@ -109,7 +109,8 @@ def _image_pattern(images: tuple[str, ...], own: str | None, by_digest: bool) ->
     whole = []
     if ways:
         # Looked for ahead, since a digest may be where the asterisk is or in a name that is complete.
-        digest = f"(?=.*{DIGEST}{_HEX}{{{DIGEST_CHARACTERS}}}(?![\\s\\S]))" if by_digest else ""
+        hexadecimal = f"{_HEX}{{{DIGEST_CHARACTERS}}}(?![\\s\\S])"
+        digest = f"(?=.*{DIGEST}{hexadecimal}|{OWN_IMAGES}{hexadecimal})" if by_digest else ""
         whole.append(f"{digest}(?:{'|'.join(ways)})")
     if own:
         whole.append(_escape(own))

@@ -102,7 +102,9 @@ class Choices(Section):
         default=(), description="Images; with an asterisk at the end, all that begin so."
     )
     images_by_digest: bool = Field(
-        default=False, description="Whether an image has to be named with its digest (`…@sha256:…`)."
+        default=False,
+        description="Whether an image has to be named with its digest: `…@sha256:…`, or `dlhub:…` with the "
+        "whole digest of a servable.",
     )
     max_walltime_s: Seconds | None = Field(
         default=None, ge=60, description="Longest job. Default: the profile's own walltime_s."

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from endpoint_plugins.errors import ProfileError
+from endpoint_plugins.profiles.values import OWN_IMAGES
 
 if TYPE_CHECKING:
     from endpoint_plugins.profiles.base import SiteProfile
 
-#: How images are named that `dlhub-endpoint images build` has made.
-OWN_IMAGES = "dlhub:"
 #: What the engine takes for `container_type`, which is also the program that it runs.
 _DOCKER_LIKE = ("docker", "podman", "podman-hpc")
 _APPTAINER_LIKE = ("apptainer", "singularity")

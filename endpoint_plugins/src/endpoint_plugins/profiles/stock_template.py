@@ -13,7 +13,7 @@ from endpoint_plugins.profiles.limits import (
     Limits,
     limits_of,
 )
-from endpoint_plugins.profiles.values import IMAGE_CHARACTERS
+from endpoint_plugins.profiles.values import IMAGE_CHARACTERS, OWN_IMAGES
 
 if TYPE_CHECKING:
     from endpoint_plugins.profiles.base import SiteProfile
@@ -124,10 +124,9 @@ def _image_macro(limits: Limits) -> str:
     beginnings = [image[:-1] for image in limits.images if image.endswith("*")]
     digest = ""
     if limits.by_digest:
-        digest = (
-            f'or "{DIGEST}" not in text or (text.split("{DIGEST}") | last) | length != {DIGEST_CHARACTERS} '
-            f'or (text.split("{DIGEST}") | last) | reject("in", "{_HEX}") | list '
-        )
+        own = f'text[{len(OWN_IMAGES)}:] if text.startswith("{OWN_IMAGES}") else ""'
+        named = f'(text.split("{DIGEST}") | last if "{DIGEST}" in text else {own})'
+        digest = f'or {named} | length != {DIGEST_CHARACTERS} or {named} | reject("in", "{_HEX}") | list '
     return _IMAGE % {
         "exact": _list(exact),
         "beginnings": _list(beginnings),

@@ -13,6 +13,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 #: Characters of an image's name.
 IMAGE_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/:@+-"
+#: What a servable's own image is named by, which `dlhub-endpoint images` has built or taken: then comes the
+#: beginning of the servable's digest, or of the image's key.
+OWN_IMAGES = "dlhub:"
 #: A character of an image's name, in a registry or as a path: of a regular expression.
 IMAGE_CLASS = "[A-Za-z0-9._/:@+-]"
 
