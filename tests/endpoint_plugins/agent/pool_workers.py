@@ -14,6 +14,7 @@ from typing import Any
 
 from endpoint_plugins.agent.interface import Done, TaskSettings, WorkersState
 from endpoint_plugins.errors import WorkerLostError, WorkersStartError
+from endpoint_plugins.policy import Terms
 
 #: Each process is forked from one that has imported everything.
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -42,7 +43,8 @@ def run_task(packed_task: bytes, task_id: str, serializers: Sequence[str]) -> by
 class PoolWorkers:
     """See `Workers`. A process that dies takes the whole pool with it, and another pool takes its place."""
 
-    def __init__(self, count: int = 2) -> None:
+    def __init__(self, count: int = 2, terms: Terms | None = None) -> None:
+        self.terms = terms or Terms()
         self._count = count
         self._pool: ProcessPoolExecutor | None = None
         self._outstanding = 0

@@ -10,13 +10,13 @@ import time
 import uuid
 from typing import Any
 
-import msgpack
 import pytest
 from pool_workers import PoolWorkers
+from servable_tasks import ServableWorkers, servable_buffer
 
 from conftest import PlayedHub, Site, until
 from endpoint_plugins.agent.directory import AlreadyRunningError, EndpointDirectory
-from endpoint_plugins.agent.servables import FUNCTION_CODE, FUNCTION_ID
+from endpoint_plugins.agent.servables import FUNCTION_ID
 from endpoint_plugins.errors import HubError, WorkersError, WorkersStartError
 
 
@@ -39,24 +39,6 @@ def die() -> None:
 
 def fail() -> None:
     raise ValueError("no such thing")
-
-
-def servable_buffer(digest: str = "d" * 64, events: int = 1) -> str:
-    """A batch of a servable that the worker cannot fetch: what comes back says so."""
-    request = {
-        "v": 1,
-        "hub": "http://127.0.0.1:9",
-        "servable": {"digest": digest, "link": "/nowhere"},
-        "environment": {"digest": "e" * 64, "link": "/nowhere"},
-        "method": "run",
-        "stack": None,
-        "budget_s": None,
-        "message_bytes": 1000,
-        "result_bytes": 1000,
-        "events": [{"id": str(number), "json": False, "data": b""} for number in range(events)],
-    }
-    text = json.dumps([base64.b64encode(msgpack.packb(request)).decode()])
-    return f"{FUNCTION_CODE}{len(text) + 3}\n11\n{text}5\n11\n{{}}"
 
 
 async def test_tasks_are_run_and_answered_once(hub: PlayedHub, site: Site) -> None:
@@ -157,22 +139,6 @@ async def test_a_task_whose_deadline_is_over_does_not_begin(hub: PlayedHub, site
     with pytest.raises(RuntimeError, match="DEADLINE_EXCEEDED"):
         await hub.result(late)
     assert await hub.result(early) == 4
-
-
-class ServableWorkers(PoolWorkers):
-    """Answers calls of servables itself, a moment later."""
-
-    def __init__(self) -> None:
-        super().__init__(1)
-        self.sizes: list[int] = []
-
-    def call(self, function: str, payload: bytes, done: Any) -> None:
-        assert function == "home_run.remote.run_many"
-        requests = msgpack.unpackb(payload)["requests"]
-        self.sizes.append(len(requests))
-        digests = [msgpack.unpackb(each)["servable"]["digest"].encode() for each in requests]
-        answer = {"v": 1, "answers": digests, "spent": [[0.0001, 0.5, 1]] * len(requests)}
-        asyncio.get_running_loop().call_later(0.02, done, msgpack.packb(answer))
 
 
 async def test_batches_of_one_servable_share_a_call(hub: PlayedHub, site: Site) -> None:

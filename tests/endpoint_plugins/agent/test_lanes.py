@@ -11,6 +11,7 @@ from endpoint_plugins.agent.held import Book, Held
 from endpoint_plugins.agent.lanes import MAX_BYTES, Lanes, RunTimes
 from endpoint_plugins.agent.messages import TaskHeaders
 from endpoint_plugins.agent.servables import ServableBatch
+from endpoint_plugins.agent.shares import Share
 
 
 class Waiting:
@@ -22,10 +23,12 @@ class Waiting:
         self.book = Book()
         self.seconds = seconds
 
-    def add(self, digest: str, *, events: int = 1, size: int = 10, function: str = "") -> Held:
+    def add(
+        self, digest: str, *, events: int = 1, size: int = 10, function: str = "", share: Share | None = None
+    ) -> Held:
         headers = TaskHeaders(str(len(self.book)), function, {}, (), None)
         batch = None if function else ServableBatch(digest, ("hub", digest), events, b"x" * size)
-        held = self.book.add(headers, b"x" * size, batch)
+        held = self.book.add(headers, b"x" * size, batch, share)
         if self.seconds is not None:
             self.times.learn(held.key, self.seconds)
         self.lanes.add(held)
@@ -106,6 +109,36 @@ def test_what_is_cancelled_waits_no_more() -> None:
     assert waiting.take(1) == [second.id]
 
 
+def test_callers_whom_the_rules_tell_apart_share_no_call() -> None:
+    waiting = Waiting(0.0001)
+    ann, bob = Share("ann", 1), Share("bob", 1)
+    first, second, third = (waiting.add("a", share=each) for each in (ann, bob, ann))
+    assert waiting.take(1) == [first.id, third.id]
+    assert waiting.take(1) == [second.id]
+
+
+def test_a_caller_has_as_many_calls_as_allowed_and_holds_up_nobody() -> None:
+    waiting = Waiting()
+    ann = Share("ann", 1, most=2)
+    hers = [waiting.add(digest, share=ann) for digest in "aabbcc"]
+    assert waiting.lanes.held_back == 4
+    first, second = waiting.lanes.take(9), waiting.lanes.take(9)
+    assert ids(first + second) == ids([hers[0], hers[1]])
+    assert waiting.take(9) == []
+    assert waiting.lanes.held_back == 4
+    assert not waiting.lanes.go_ahead
+    others = [waiting.add("a", share=Share("bob", 1, most=2)), waiting.add("c", share=Share("ann", 2)),
+              waiting.add("a")]  # fmt: skip
+    assert [waiting.take(9) for _ in others] == [[each.id] for each in others]
+    waiting.lanes.ended(second)
+    assert waiting.lanes.held_back == 3
+    assert waiting.take(9) == [hers[2].id]
+    assert waiting.take(9) == []
+    for each in hers[3:]:
+        waiting.lanes.remove(each)
+    assert waiting.lanes.held_back == 0
+
+
 def test_credit_follows_what_the_workers_do() -> None:
     credit = Credit()
     slow = credit.wanted(4, 60.0, 1.0)
@@ -119,6 +152,7 @@ def test_credit_follows_what_the_workers_do() -> None:
     assert credit.level == quick
     assert not credit.adjust(quick // 2), "a little less is no reason"
     assert credit.adjust(slow)
+    assert credit.wanted(4, 60.0, 1.0, beside=100) == 128, "what waits for its caller's own is beside"
     for _ in range(100):
         credit.note(10 * 1024**2, 0)
     assert credit.wanted(512, 0.001, 1.0) == 32, "messages wait in memory"

@@ -21,6 +21,7 @@ from pamqp.commands import Basic
 from endpoint_plugins.agent import messages, servables, spool
 from endpoint_plugins.agent.commands import CommandRefusedError, read_command
 from hub_registry.broker.commands import COMMAND_CONTENT_TYPE, start_command
+from hub_registry.broker.messages import task_headers
 from hub_registry.fabrics import wire
 
 ID = str(uuid.uuid4())
@@ -112,7 +113,18 @@ def test_headers_are_read() -> None:
     headers = messages.read_headers({**given, "dlhub_deadline": "12.5", "result_serializers": ["x"]})
     assert (headers.task_id, headers.deadline) == (ID, 12.5)
     assert headers.resource_specification == {"num_nodes": 2}
-    for broken in (None, {}, {"task_uuid": ID}, {**given, "resource_specification": "[]1"}):
+    assert headers.caller is None
+    whose = {"id": "a" * 32, "name": "ada"}
+    told = task_headers(wire.FUNCTION_ID, ID, None, None, whose)
+    assert messages.read_headers(told).caller == messages.Caller(**whose), "as the hub says it"
+    strange = ({"dlhub_caller": each} for each in ("ada", "[]", '{"id": 1, "name": "ada"}', '{"id": "a"}'))
+    for broken in (
+        None,
+        {},
+        {"task_uuid": ID},
+        {**given, "resource_specification": "[]1"},
+        *({**given, **each} for each in strange),
+    ):
         with pytest.raises(ValueError):
             messages.read_headers(broken)
 

@@ -10,14 +10,18 @@ from typing import Any
 import pytest
 
 from endpoint_plugins.errors import ProfileError, RefusedTaskError
-from endpoint_plugins.policy import COMPILED_NAME, POLICY_NAME, CompiledPolicy, PolicyFile
+from endpoint_plugins.policy import COMPILED_NAME, POLICY_NAME, CompiledPolicy, PolicyFile, Terms
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 
 
 def compiled(**fields: Any) -> CompiledPolicy:
     servables = {
-        A: {"name": "ada/cancer", "version": "1", "grants": [{"users": ["ann"], "max_workers": 2}]},
+        A: {
+            "name": "ada/cancer",
+            "version": "1",
+            "grants": [{"users": ["ann"], "rule": 3, "max_workers": 2}],
+        },
         B: {"name": "ada/iris", "version": "1", "grants": []},
     }
     return CompiledPolicy.model_validate({"default": "deny", "servables": servables, **fields})
@@ -46,12 +50,64 @@ def test_limits_come_with_the_grant() -> None:
 
 
 @pytest.mark.parametrize(
-    ("digest", "user", "said"), [(B, None, "ada/iris@1"), (C, None, C), (A, "bob", "for bob")]
+    ("limits", "terms", "said"),
+    [
+        ({"images": ["x", "y"]}, Terms(image="z"), "rule 3 allows images x, y; the workers here have z."),
+        ({"images": ["x"]}, Terms(), "the workers here have none"),
+        ({"images": ["x"]}, Terms(image="x"), None),
+        ({"partitions": ["gpu"]}, Terms(partition="cpu"), "rule 3 allows partitions gpu"),
+        ({"partitions": ["gpu"]}, Terms(partition="gpu"), None),
+        ({"walltime_s": 60}, Terms(walltime_s=61), "walltime_s 60; the blocks here have 61 s"),
+        ({"walltime_s": 60}, Terms(), "the blocks here have no end"),
+        ({"walltime_s": 60}, Terms(walltime_s=60), None),
+        ({"max_workers": 4}, Terms(), "max_workers 4; the task asks for 6 ranks"),
+        ({"max_workers": 6}, Terms(), None),
+    ],
 )
-def test_a_refusal_says_what_and_who_can_change_it(digest: str, user: str | None, said: str) -> None:
+def test_more_than_a_rule_allows_is_refused(limits: dict[str, Any], terms: Terms, said: str | None) -> None:
+    policy = compiled(servables={A: {"grants": [{"users": ["ann"], "rule": 3, **limits}]}})
+    asked = {"num_nodes": 2, "ranks_per_node": "3"}
+    if said is None:
+        assert policy.require(A, "ann", terms, asked).rule == 3
+        return
+    with pytest.raises(RefusedTaskError, match="does not let the servable version") as caught:
+        policy.require(A, "ann", terms, asked)
+    assert said in caught.value.message
+    assert caught.value.remedy
+    assert caught.value.rule == "rule 3"
+
+
+def test_the_first_rule_that_allows_as_much_counts() -> None:
+    grants = [
+        {"users": ["ann"], "rule": 1, "partitions": ["debug"]},
+        {"users": ["public"], "rule": 2, "partitions": ["gpu"]},
+    ]
+    policy = compiled(servables={A: {"grants": grants}})
+    assert policy.require(A, "ann", Terms(partition="gpu")).rule == 2
+    with pytest.raises(RefusedTaskError, match=r"rule 1 allows partitions debug.*; rule 2 allows partitions"):
+        policy.require(A, "ann", Terms(partition="cpu"))
+
+
+@pytest.mark.parametrize("asked", [{}, {"num_ranks": "many"}, {"num_nodes": None}, {"num_ranks": [1]}])
+def test_what_cannot_be_read_is_for_the_engine_to_refuse(asked: dict[str, Any]) -> None:
+    assert compiled().require(A, "ann", Terms(), asked).max_workers == 2
+
+
+@pytest.mark.parametrize(
+    ("digest", "user", "rule", "said"),
+    [
+        (B, None, "refuse", "ada/iris@1"),
+        (C, None, "default", C),
+        (A, "bob", "rule 3", "for bob: rule 3 lets others run it"),
+    ],
+)
+def test_a_refusal_says_what_and_who_can_change_it(
+    digest: str, user: str | None, rule: str, said: str
+) -> None:
     with pytest.raises(RefusedTaskError, match="administrator can add it") as caught:
         compiled().require(digest, user)
     assert said in str(caught.value)
+    assert caught.value.rule == rule
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 

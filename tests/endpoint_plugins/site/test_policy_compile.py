@@ -112,14 +112,15 @@ def test_allow_by_default(tmp_path: Path) -> None:
 def test_limits_become_the_strictest_choice(tmp_path: Path) -> None:
     rules = (
         {"who": ["ann"], "run": [A1], "max_workers": 9, "walltime_s": 1800},
-        {"who": ["bob"], "run": [A2], "max_workers": 4},
+        {"who": ["bob"], "run": [A2], "max_workers": 4, "walltime_s": 900},
     )
-    assert compiled(tmp_path, *rules).config == {"walltime_s": 1800, "workers_per_node": 4}
-    two = site(max_blocks=2)
-    assert compiled(tmp_path, *rules, profile=two).config == {"walltime_s": 1800, "workers_per_node": 2}
-    with pytest.raises(ProfileError, match="Lower max_blocks"):
-        compiled(tmp_path, *rules, profile=site(max_blocks=5))
-    assert compiled(tmp_path, {"who": ["ann"], "run": [A1]}).config is None
+    found = compiled(tmp_path, *rules)
+    assert found.config == {"walltime_s": 900}, "workers are counted for each caller by the agent"
+    assert any("shortest walltime_s" in note for note in found.notes)
+    assert compiled(tmp_path, {"who": ["ann"], "run": [A1], "max_workers": 1}).config is None
+    here = parse_profile(json.dumps({"name": "here", "scheduler": "local"}))
+    with pytest.raises(ProfileError, match="blocks of here have no walltime"):
+        compiled(tmp_path, *rules, profile=here)
 
 
 def test_partitions(tmp_path: Path) -> None:
@@ -138,23 +139,32 @@ def test_who_could_run_what(tmp_path: Path) -> None:
     everything = Standing("site", frozenset({"ann", "eve"}), CompiledPolicy())
     found = compiled(
         tmp_path,
-        {"who": ["ann"], "run": ["ada/cancer@2"], "walltime_s": 60},
+        {"who": ["ann"], "run": ["ada/cancer@2"], "walltime_s": 60, "partitions": ["cpu"]},
         {"who": ["bob"], "run": ["ada/iris"]},
+        {"who": ["bob"], "run": ["ada/iris"], "max_workers": 2},
     )
     assert found.serves is not None
-    rows = compare(everything, Standing("site", found.serves, found.compiled))
-    by = {(row.servable, row.user): row for row in rows}
-    assert {key: (row.before, row.after, row.is_wider) for key, row in by.items()} == {
-        ("ada/cancer", "ann"): (True, True, False),
-        ("ada/cancer", "bob"): (False, True, True),
-        ("ada/cancer", "eve"): (True, False, False),
-        ("ada/cancer", "site"): (True, True, True),
-        ("ada/iris", "ann"): (True, True, True),
-        ("ada/iris", "bob"): (False, True, False),
-        ("ada/iris", "eve"): (True, False, False),
-        ("ada/iris", "site"): (True, True, True),
+    rules = Standing("site", found.serves, found.compiled)
+    rows = compare(everything, rules)
+    limits = ({"walltime_s": 60, "partitions": ["cpu"]},)
+    assert {(row.servable, row.user): (row.before, row.after) for row in rows} == {
+        ("ada/cancer", "ann"): (({},), limits),
+        ("ada/cancer", "bob"): (None, None),
+        ("ada/cancer", "eve"): (({},), None),
+        ("ada/cancer", "site"): (({},), None),
+        ("ada/iris", "ann"): (({},), None),
+        ("ada/iris", "bob"): (None, ({}, {"max_workers": 2})),
+        ("ada/iris", "eve"): (({},), None),
+        ("ada/iris", "site"): (({},), None),
     }
-    assert by["ada/cancer", "ann"].limits == {"walltime_s": 60}
+    assert not any(row.changes for row in compare(rules, rules))
+    more = compiled(tmp_path, {"who": ["ann"], "run": ["ada/cancer@2"], "walltime_s": 120}).compiled
+    (row,) = [
+        each
+        for each in compare(rules, Standing("site", found.serves, more))
+        if each.user == "ann" and each.servable == "ada/cancer"
+    ]
+    assert row.changes, "limits are part of it"
 
 
 STOCK = "display_name: here\nallowed_functions:\n- 0\n  - 1\n\n# mine\nengine:\n  type: GlobusComputeEngine\n"

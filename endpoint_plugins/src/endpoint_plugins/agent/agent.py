@@ -46,7 +46,7 @@ class _Running:
     endpoint: UserEndpoint
     task: asyncio.Task[None]
     #: A start command that came while it was ending.
-    again: Mapping[str, Any] | None = None
+    again: Command | None = None
 
 
 class Agent:
@@ -226,13 +226,14 @@ class Agent:
         except (KeyError, TypeError) as error:
             raise CommandRefusedError(f"The command has no queues: {error!r}.", command.kwargs) from error
         if running is None:
-            self._start(name, command.kwargs, queues)
+            self._start(name, command, queues)
         elif running.endpoint.is_ending:
-            running.again = command.kwargs
+            running.again = command
         else:
             running.endpoint.renew(queues)
 
-    def _start(self, name: str, kwargs: Mapping[str, Any], queues: Queues) -> None:
+    def _start(self, name: str, command: Command, queues: Queues) -> None:
+        kwargs = command.kwargs
         directory = self._directory.user_endpoint(queues.id)
         try:
             workers = self._make_workers(queues.id, kwargs.get("user_opts") or {}, directory)
@@ -241,7 +242,7 @@ class Agent:
         endpoint = UserEndpoint(
             queues,
             workers,
-            Vetting(self._policy, self._known.endpoint_id),
+            Vetting(self._policy, self._known.endpoint_id, workers.terms, command.username),
             Spool(self._directory.spool / queues.id),
             self._pace,
         )
@@ -259,7 +260,7 @@ class Agent:
             again = self._running.pop(name).again
         if again is not None and not self._stop.is_set():
             try:
-                self._start(name, again, Queues.read(again["amqp_creds"]))
+                self._start(name, again, Queues.read(again.kwargs["amqp_creds"]))
             except CommandRefusedError as refused:
                 self._notify(refused.kwargs, str(refused))
 

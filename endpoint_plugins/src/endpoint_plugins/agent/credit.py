@@ -26,13 +26,19 @@ class Credit:
         self._most = max(self._most, held)
         return held >= self.level
 
-    def wanted(self, slots: int, call_s: float | None, tasks_per_call: float) -> int:
-        """The level for so many calls at a time, which take so long and have so many tasks each."""
+    def wanted(self, slots: int, call_s: float | None, tasks_per_call: float, beside: int = 0) -> int:
+        """The level for so many calls at a time, which take so long and have so many tasks each.
+
+        Parameters
+        ----------
+        beside
+            Tasks that are held and wait for something else than workers: others are taken all the same.
+        """
         each = 1.0
         if call_s is not None:
             # As many as a worker does in the time for which calls are merged.
             each = max(1.0, tasks_per_call * TARGET_S / max(call_s, 1e-4))
-        room = min(MAX_CREDIT, slots * CALLS * each, MAX_BYTES / max(self._bytes, 1.0))
+        room = min(MAX_CREDIT, slots * CALLS * each + beside, MAX_BYTES / max(self._bytes, 1.0))
         level = MIN_CREDIT
         while level < room:
             level *= 2

@@ -11,7 +11,10 @@ from typing import Literal
 from endpoint_plugins.agent.link import Session
 from endpoint_plugins.agent.messages import TaskHeaders
 from endpoint_plugins.agent.servables import BatchKey, ServableBatch
+from endpoint_plugins.agent.shares import Share
 
+#: What tasks have to agree in to share a call.
+Lane = tuple[BatchKey, "Share | None"]
 Stage = Literal["queued", "running", "answered", "spooled"]
 
 #: Tasks of which it is remembered that they have been answered, in case they are delivered again.
@@ -32,6 +35,8 @@ class Held:
         What it asks of a servable, or None for any other function.
     number
         Of its arrival.
+    share
+        Whose workers it counts among; None where the site's rules do not care.
     stage
         queued → running → answered (→ spooled); then it is let go.
     alone
@@ -46,6 +51,7 @@ class Held:
     body: bytes
     batch: ServableBatch | None
     number: int
+    share: Share | None = None
     stage: Stage = "queued"
     alone: bool = False
     result: bytes | None = None
@@ -60,8 +66,13 @@ class Held:
 
     @property
     def key(self) -> BatchKey:
-        """Tasks with equal keys may share a call, where they are of servables."""
+        """What it runs."""
         return self.batch.key if self.batch is not None else ("", self.headers.function_id)
+
+    @property
+    def lane(self) -> Lane:
+        """Tasks of equal lanes may share a call."""
+        return self.key, self.share
 
     @property
     def size(self) -> int:
@@ -99,10 +110,12 @@ class Book:
         """Whether it was answered, and the broker has the answer."""
         return task_id in self._over
 
-    def add(self, headers: TaskHeaders, body: bytes, batch: ServableBatch | None) -> Held:
+    def add(
+        self, headers: TaskHeaders, body: bytes, batch: ServableBatch | None, share: Share | None = None
+    ) -> Held:
         """Hold a task."""
         self._arrivals += 1
-        held = self._held[headers.task_id] = Held(headers, body, batch, self._arrivals)
+        held = self._held[headers.task_id] = Held(headers, body, batch, self._arrivals, share)
         held.alone = bool(headers.resource_specification)
         return held
 

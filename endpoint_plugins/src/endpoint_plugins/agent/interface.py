@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from endpoint_plugins.policy import Terms
+
 BlockStatus = Literal["pending", "running", "ended", "failed"]
 
 #: Called once for each call, on the event loop: the answer's bytes, or why there is none.
@@ -94,7 +96,16 @@ class TaskSettings:
 
 
 class Workers(Protocol):
-    """Workers of one user endpoint: one engine with blocks that come and go."""
+    """Workers of one user endpoint: one engine with blocks that come and go.
+
+    Attributes
+    ----------
+    terms
+        What the blocks are.
+    """
+
+    @property
+    def terms(self) -> Terms: ...
 
     async def start(self) -> None:
         """Start the engine; the first block is asked for when there is work.

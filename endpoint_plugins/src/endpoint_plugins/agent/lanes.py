@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections import OrderedDict, deque
 
-from endpoint_plugins.agent.held import Held
+from endpoint_plugins.agent.held import Held, Lane
 from endpoint_plugins.agent.servables import BatchKey, is_servable
+from endpoint_plugins.agent.shares import Shares
 
 #: What a shared call is expected to take at most, in seconds; of functions, whose times vary more, less.
 TARGET_S = 0.05
@@ -48,11 +49,15 @@ class RunTimes:
 
 
 class Lanes:
-    """A queue for each servable and function; served in the order of arrival. Not thread-safe."""
+    """A queue for each servable and function, and each caller whom the site's rules tell apart.
+
+    Served in the order of arrival, but for callers who have as many workers as they may. Not thread-safe.
+    """
 
     def __init__(self, times: RunTimes) -> None:
         self._times = times
-        self._lanes: dict[BatchKey, deque[Held]] = {}
+        self._lanes: dict[Lane, deque[Held]] = {}
+        self._shares = Shares()
         self._waiting = 0
 
     def __len__(self) -> int:
@@ -60,23 +65,32 @@ class Lanes:
 
     def add(self, held: Held) -> None:
         """Have a task wait."""
-        self._lanes.setdefault(held.key, deque()).append(held)
+        self._lanes.setdefault(held.lane, deque()).append(held)
         self._waiting += 1
 
     def put_back(self, tasks: list[Held]) -> None:
         """Have tasks wait again, before all others."""
         for held in reversed(tasks):
-            self._lanes.setdefault(held.key, deque()).appendleft(held)
+            self._lanes.setdefault(held.lane, deque()).appendleft(held)
         self._waiting += len(tasks)
 
     def remove(self, held: Held) -> None:
         """Have a task wait no longer."""
-        lane = self._lanes.get(held.key)
+        lane = self._lanes.get(held.lane)
         if lane is not None and held in lane:
             lane.remove(held)
             self._waiting -= 1
             if not lane:
-                del self._lanes[held.key]
+                del self._lanes[held.lane]
+
+    def ended(self, tasks: list[Held]) -> None:
+        """The call of tasks that were taken has ended, or is not made."""
+        self._shares.end(tasks[0].share)
+
+    @property
+    def held_back(self) -> int:
+        """Tasks that wait for others of their caller, and not for a worker."""
+        return self._shares.held_back((lane[1], len(tasks)) for lane, tasks in self._lanes.items())
 
     @property
     def go_ahead(self) -> bool:
@@ -85,27 +99,33 @@ class Lanes:
         It is not where it is known to share calls: so many go together that none needs to. Nor where it takes
         long, or may: a worker would hardly wait for it, and nobody could take it back.
         """
-        if not self._lanes:
+        lane = self._next()
+        if lane is None:
             return False
-        seconds = self._times.find(self._next())
+        seconds = self._times.find(lane[0])
         return seconds is not None and QUICK_S < seconds <= SLOW_S
 
     def take(self, free: int) -> list[Held]:
-        """The tasks of the next call, where so many calls can be made now; none where nothing waits."""
-        if not self._lanes:
-            return []
+        """The tasks of the next call, where so many calls can be made now; none where none may begin.
+
+        `ended` has to be called of them.
+        """
         key = self._next()
+        if key is None:
+            return []
         lane = self._lanes[key]
         taken = [lane.popleft()]
         if not taken[0].alone:
-            self._fill(taken, lane, self._room(key, len(lane) + 1, free))
+            self._fill(taken, lane, self._room(key[0], len(lane) + 1, free))
         self._waiting -= len(taken)
+        self._shares.begin(taken[0].share)
         if not lane:
             del self._lanes[key]
         return taken
 
-    def _next(self) -> BatchKey:
-        return min(self._lanes, key=lambda each: self._lanes[each][0].number)
+    def _next(self) -> Lane | None:
+        ready = (each for each in self._lanes if not self._shares.is_full(each[1]))
+        return min(ready, key=lambda each: self._lanes[each][0].number, default=None)
 
     def _room(self, key: BatchKey, waiting: int, free: int) -> tuple[int, int]:
         """How many batches, and how many events, go together."""

@@ -16,8 +16,18 @@ from globus_compute_common.messagepack.message_types import EPStatusReport
 _VERSION = b"\x01"
 #: Header of a task with the moment, in epoch seconds, after which nobody waits for it.
 DEADLINE_HEADER = "dlhub_deadline"
+#: Header of a task with whose it is, as JSON: ``id`` and ``name`` of an account of the hub.
+CALLER_HEADER = "dlhub_caller"
 #: Results up to this size, in bytes, are read for how long their function ran.
 MAX_READ_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose a task is: an account of the hub."""
+
+    id: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,8 @@ class TaskHeaders:
         For the engine.
     deadline
         Epoch seconds, or None.
+    caller
+        Whose it is; None where the hub does not say so.
     """
 
     task_id: str
@@ -39,6 +51,7 @@ class TaskHeaders:
     resource_specification: Mapping[str, Any]
     result_serializers: Sequence[str]
     deadline: float | None
+    caller: Caller | None = None
 
 
 def read_headers(headers: Mapping[str, Any] | None) -> TaskHeaders:
@@ -62,9 +75,20 @@ def read_headers(headers: Mapping[str, Any] | None) -> TaskHeaders:
             resource_specification=specification,
             result_serializers=[str(each) for each in serializers],
             deadline=None if deadline is None else float(deadline),
+            caller=_caller(found.get(CALLER_HEADER)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _caller(header: object) -> Caller | None:
+    if header is None:
+        return None
+    said = json.loads(str(header))
+    caller = Caller(said["id"], said["name"])
+    if not isinstance(caller.id, str) or not isinstance(caller.name, str):
+        raise TypeError("a name of the caller is not a text")
+    return caller
 
 
 def read_task_id(headers: Mapping[str, Any] | None) -> str | None:

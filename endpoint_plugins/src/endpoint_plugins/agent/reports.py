@@ -32,6 +32,7 @@ def user_endpoint_state(
     outstanding: int,
     running: int,
     queued: int,
+    held_back: int,
     warm: Sequence[str],
     load_s: Mapping[str, float],
     task_s: float | None,
@@ -41,6 +42,7 @@ def user_endpoint_state(
     """State of a user endpoint: the stock engine's names, and under ``agent`` what only this one knows.
 
     Under ``agent``: ``free_workers`` and ``capacity``, worker processes; ``queued``, tasks that none has;
+    ``held_back``, those of them whose callers have as many workers as they may;
     ``warm``, digests of the versions that workers have loaded, and ``load_s``, seconds that each took;
     ``task_s``, seconds that a task keeps a worker; ``blocks``, jobs by state; ``last_start_s``, seconds from
     the submission of a block to its first worker, and ``pending_s``, for how long the oldest has waited that
@@ -63,6 +65,7 @@ def user_endpoint_state(
             "free_workers": free,
             "capacity": workers.capacity,
             "queued": queued,
+            "held_back": held_back,
             "warm": list(warm),
             "blocks": dict(Counter(block.status for block in workers.blocks)),
             "load_s": dict(load_s),

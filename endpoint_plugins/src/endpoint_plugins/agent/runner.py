@@ -76,6 +76,11 @@ class Runner:
         return len(self._lanes)
 
     @property
+    def held_back(self) -> int:
+        """Of these, tasks that wait for others of their caller: more workers would be no use."""
+        return self._lanes.held_back
+
+    @property
     def task_s(self) -> float | None:
         """Seconds for which a task keeps a worker; None as long as nothing is known."""
         return None if self.call_s is None else self.call_s / max(1.0, self.tasks_per_call)
@@ -136,7 +141,9 @@ class Runner:
             begun = [each for each in tasks if not self._is_too_late(each)]
             if begun:
                 self._call(begun)
-        self.want(len(self._lanes))
+            else:
+                self._lanes.ended(tasks)
+        self.want(len(self._lanes) - self.held_back)
 
     def _free(self) -> int:
         """Calls that can be made now.
@@ -169,6 +176,7 @@ class Runner:
         def done(answer: bytes | Exception) -> None:
             self.calls -= 1
             self.running -= len(tasks)
+            self._lanes.ended(tasks)
             took_s = time.monotonic() - began
             self._learn(took_s, len(tasks))
             if len(tasks) == 1 and tasks[0].batch is None and isinstance(answer, bytes):

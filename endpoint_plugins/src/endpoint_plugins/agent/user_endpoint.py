@@ -121,7 +121,7 @@ class UserEndpoint:
         self._used_at = time.monotonic()
         self._looked_at = 0.0
         self._reported_at = 0.0
-        self._reported_workers = -1
+        self._reported = (-1, 0)
         self._in_queue = 0
         self._has_started = False
         self._is_draining = False
@@ -156,6 +156,7 @@ class UserEndpoint:
             "capacity": state.capacity,
             "running": self._runner.running,
             "queued": self._runner.waiting + self._in_queue,
+            "held_back": self._runner.held_back,
             "held": len(self._book),
             "spooled": self._outbox.spooled,
             "sent": self._outbox.sent,
@@ -240,7 +241,9 @@ class UserEndpoint:
         session = self._link.session
         if session is None or not session.is_open:
             return
-        wanted = self._credit.wanted(self._runner.slots, self._runner.call_s, self._runner.tasks_per_call)
+        wanted = self._credit.wanted(
+            self._runner.slots, self._runner.call_s, self._runner.tasks_per_call, self._runner.held_back
+        )
         if self._credit.adjust(wanted):
             await session.consume(self._queues.tasks, self._credit.level, self._take)
         if now - self._looked_at >= LOOK_S:
@@ -250,12 +253,12 @@ class UserEndpoint:
                 await self._outbox.flush(session)
             if len(self._book):
                 self._in_queue = await session.waiting(self._queues.tasks)
-                self._runner.want(self._runner.waiting + self._in_queue)
+                self._runner.want(self._runner.waiting - self._runner.held_back + self._in_queue)
             else:
                 self._in_queue = 0
         if not self._has_started:  # what the hub is to hear is a failed start, and not an end
             return
-        is_news = self._runner.state.workers != self._reported_workers
+        is_news = (self._runner.state.workers, self._runner.held_back) != self._reported
         if now - self._reported_at >= (NEWS_S if is_news else self._pace.heartbeat_s):
             await self._report(session)
 
@@ -344,7 +347,7 @@ class UserEndpoint:
         if self._book.is_over(task_id) or self._outbox.has(task_id):
             delivery.session.ack(delivery.tag)
             return
-        held = self._book.add(task.headers, delivery.body, task.batch)
+        held = self._book.add(task.headers, delivery.body, task.batch, task.share)
         held.session, held.tag = delivery.session, delivery.tag
         if self._credit.note(len(delivery.body), len(self._book)):
             self._wake.set()
@@ -368,13 +371,15 @@ class UserEndpoint:
 
     async def _report(self, session: Session) -> None:
         state = self._runner.state
-        self._reported_at, self._reported_workers = time.monotonic(), state.workers
+        held_back = self._runner.held_back
+        self._reported_at, self._reported = time.monotonic(), (state.workers, held_back)
         report = user_endpoint_state(
             state,
             period_s=self._pace.heartbeat_s,
             outstanding=len(self._book) + self._outbox.spooled,
             running=self._runner.calls,
             queued=self._runner.waiting + self._in_queue,
+            held_back=held_back,
             warm=self._runner.warm,
             load_s=self._runner.load_s,
             task_s=self._runner.task_s,

@@ -1,4 +1,8 @@
-"""Reads tasks as they arrive, and says which of them this site does not run."""
+"""Reads tasks as they arrive, and says which of them this site does not run.
+
+Each refusal is an audit record in the agent's log: a line of the logger ``audit`` with who, what and by which
+rule.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from endpoint_plugins.agent.messages import TaskHeaders, read_headers, read_task_buffer, read_task_id
+import structlog
+
+from endpoint_plugins.agent.messages import Caller, TaskHeaders, read_headers, read_task_buffer, read_task_id
 from endpoint_plugins.agent.servables import FUNCTION_ID, ServableBatch, is_servable_task, read_batch
+from endpoint_plugins.agent.shares import Share
 from endpoint_plugins.errors import RefusedTaskError
-from endpoint_plugins.policy import PolicyFile
+from endpoint_plugins.policy import PolicyFile, Terms
+
+audit = structlog.get_logger("audit")
 
 #: Seconds between two looks whether the rules have changed.
 LOOK_S = 1.0
@@ -18,10 +27,19 @@ LOOK_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A task that may run here; `batch` is what it asks of a servable, None for any other function."""
+    """A task that may run here.
+
+    Attributes
+    ----------
+    batch
+        What it asks of a servable, None for any other function.
+    share
+        Whose workers it counts among; None where the rules do not care.
+    """
 
     headers: TaskHeaders
     batch: ServableBatch | None
+    share: Share | None = None
 
 
 class RefusalError(Exception):
@@ -44,17 +62,26 @@ class RefusalError(Exception):
 class Vetting:
     """Of one user endpoint.
 
+    Whose a batch of a servable is, the hub says with it. One without a word of that is the hub's own, and may
+    run what anybody may. A function is whose the user endpoint is.
+
     Parameters
     ----------
     policy
         The site's rules, as its administrator has compiled them.
     endpoint_id
         As which the site is registered; named in refusals, as the stock endpoint does it.
+    terms
+        What the workers have.
+    owner
+        Whose the user endpoint is.
     """
 
-    def __init__(self, policy: PolicyFile, endpoint_id: str) -> None:
+    def __init__(self, policy: PolicyFile, endpoint_id: str, terms: Terms, owner: str) -> None:
         self._file = policy
         self._endpoint_id = endpoint_id
+        self._terms = terms
+        self._owner = owner
         self._policy = policy.current()
         self._looked_at = time.monotonic()
 
@@ -77,19 +104,38 @@ class Vetting:
             batch = read_batch(buffer) if is_servable_task(read.function_id, buffer) else None
         except ValueError as error:
             raise RefusalError(read, "INVALID_TASK", f"The task cannot be read: {error}.") from error
-        self._require_allowed(read, batch)
-        return Arrived(read, batch)
-
-    def _require_allowed(self, headers: TaskHeaders, batch: ServableBatch | None) -> None:
         now = time.monotonic()
         if now - self._looked_at >= LOOK_S:
             self._policy, self._looked_at = self._file.current(), now
-        policy = self._policy
         if batch is not None:
-            try:
-                policy.require(batch.digest)
-            except RefusedTaskError as error:
-                raise RefusalError(headers, "SERVABLE_NOT_ALLOWED", str(error)) from error
-        elif not policy.allows_function(headers.function_id):
-            text = f"Function {headers.function_id} not permitted on endpoint {self._endpoint_id}"
-            raise RefusalError(headers, "FUNCTION_NOT_ALLOWED", text)
+            return Arrived(read, batch, self._require_servable(read, batch))
+        self._require_function(read)
+        return Arrived(read, None)
+
+    def _require_servable(self, headers: TaskHeaders, batch: ServableBatch) -> Share | None:
+        caller = headers.caller
+        user = None if caller is None else caller.name
+        asked = headers.resource_specification
+        try:
+            grant = self._policy.require(batch.digest, user, self._terms, asked)
+        except RefusedTaskError as error:
+            self._record(headers, f"servable {batch.digest}", _named(caller), error.rule, str(error))
+            raise RefusalError(headers, "SERVABLE_NOT_ALLOWED", str(error)) from error
+        if not grant.tells_apart:
+            return None
+        return Share("" if caller is None else caller.id, grant.rule, grant.max_workers)
+
+    def _require_function(self, headers: TaskHeaders) -> None:
+        function_id = headers.function_id
+        if self._policy.allows_function(function_id):
+            return
+        text = f"Function {function_id} not permitted on endpoint {self._endpoint_id}"
+        self._record(headers, f"function {function_id}", self._owner, "functions", text)
+        raise RefusalError(headers, "FUNCTION_NOT_ALLOWED", text)
+
+    def _record(self, headers: TaskHeaders, what: str, who: str, rule: str, reason: str) -> None:
+        audit.warning("task_refused", who=who, what=what, rule=rule, task=headers.task_id, reason=reason)
+
+
+def _named(caller: Caller | None) -> str:
+    return "the hub" if caller is None else f"{caller.name} ({caller.id})"

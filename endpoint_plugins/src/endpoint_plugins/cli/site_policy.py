@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from endpoint_plugins.site.policies import Comparison
-    from endpoint_plugins.site.policy_effect import Row
+    from endpoint_plugins.site.policy_effect import Limits, Row
 
 __all__ = ["app"]
 
@@ -31,8 +32,8 @@ rules:                            # each lets somebody run something
     run:                          # all versions, one version, all of an owner, or a digest
       - ada/cancer
       - ada/iris@1.2
-    max_workers: 4
-    walltime_s: 3600
+    max_workers: 4                # for each of them, at a time
+    # walltime_s: 3600            # only in blocks that are no longer; also images, partitions
 
 refuse: []                        # servables that nobody may run, whatever the rules say
 functions: []                     # UUIDs of functions for the official SDK, or any
@@ -51,8 +52,9 @@ The rules are policy.yaml in the directory of the endpoint:
 \b
 Without policy.yaml, all runs that the hub sends; with one that was never
 compiled, nothing does. The site wins over the hub: what the rules do not
-allow is refused by the agent too. A running agent takes a compiled policy
-at once.
+allow, to whom they do not allow it, or with more than they allow, is refused
+by the agent too, and a record in its log. A running agent takes a compiled
+policy at once.
 
 Names are looked up at the hub, with DLHUB_URL and DLHUB_TOKEN: they stand
 for the versions there are now, so compile again when a new one is to run."""
@@ -188,12 +190,6 @@ def _value(found: Comparison) -> dict[str, Any]:
 def _notes(found: Comparison) -> None:
     for note in found.notes:
         output.note(f"Note: {note}")
-    if wider := sorted({row.user for row in found.rows if row.is_wider}):
-        output.note(
-            f"Note: {', '.join(wider)} can run more than the rules say, since batches of the hub do not name "
-            "their callers: whoever is let in for one servable can run all that somebody may. Two endpoints "
-            "keep them apart."
-        )
 
 
 def _render(console: Console, found: Comparison) -> None:
@@ -208,17 +204,15 @@ def _render(console: Console, found: Comparison) -> None:
 
 
 def _render_rows(console: Console, rows: list[Row], *, both: bool) -> None:
-    table = output.table(
-        "servable", "version", "digest", *(["before", "after"] if both else ["who"]), "limits"
-    )
+    table = output.table("servable", "version", "digest", *(["before", "after"] if both else ["who"]))
     for digest in dict.fromkeys(row.digest for row in rows):
         of_it = [row for row in rows if row.digest == digest]
-        limits = "; ".join(dict.fromkeys(_limits(row) for row in of_it if row.limits))
-        before = _names(frozenset(row.user for row in of_it if row.before))
-        after = _names(frozenset(row.user for row in of_it if row.after))
+        after = _users({row.user: row.after for row in of_it if row.after is not None})
+        who = [after]
+        if both:
+            who.insert(0, _users({row.user: row.before for row in of_it if row.before is not None}))
         mark = "bold" if both and any(row.changes for row in of_it) else None
-        who = [before, after] if both else [after]
-        table.add_row(of_it[0].servable, of_it[0].version, digest[:12], *who, limits, style=mark)
+        table.add_row(of_it[0].servable, of_it[0].version, digest[:12], *who, style=mark)
     if rows:
         console.print(table)
 
@@ -230,10 +224,20 @@ def _render_default(console: Console, default: str, functions: frozenset[str] | 
     console.print(f"Functions of the official SDK: {told}.")
 
 
-def _limits(row: Row) -> str:
+def _users(limits: Mapping[str, Limits]) -> str:
+    """Who, those with the same limits together: `ann, bob (max_workers 4); everybody`."""
+    by_limits: dict[str, set[str]] = {}
+    for user, each in limits.items():
+        said = " or ".join(map(_limits, each)) if all(each) else ""
+        by_limits.setdefault(said, set()).add(user)
+    parts = [f"{_names(frozenset(users))}{said and f' ({said})'}" for said, users in by_limits.items()]
+    return "; ".join(parts) or "nobody"
+
+
+def _limits(limits: Mapping[str, object]) -> str:
     return ", ".join(
         f"{name} {'/'.join(map(str, value)) if isinstance(value, list) else value}"
-        for name, value in row.limits.items()
+        for name, value in limits.items()
     )
 
 

@@ -4,8 +4,8 @@ The file ``policy.compiled.json`` in the directory of the endpoint::
 
     {"v": 1, "default": "deny", "functions": ["<uuid>"] or null, "source_sha256": "…", "config": null,
      "servables": {"<digest>": {"name": "ada/cancer", "version": "1.2",
-                                "grants": [{"users": ["ann"], "max_workers": 4, "walltime_s": 3600,
-                                            "images": ["…"], "partitions": ["gpu"]}]}}}
+                                "grants": [{"users": ["ann"], "rule": 1, "max_workers": 4,
+                                            "walltime_s": 3600, "images": ["…"], "partitions": ["gpu"]}]}}}
 
 A digest without grants may be run by nobody. One that is not there is a matter of ``default``.
 """
@@ -13,6 +13,7 @@ A digest without grants may be run by nobody. One that is not there is a matter 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from endpoint_plugins.errors import ProfileError, RefusedTaskError
 from endpoint_plugins.policy.rules import POLICY_NAME, PUBLIC
+from endpoint_plugins.policy.terms import Terms, excess
 
 COMPILED_NAME = "policy.compiled.json"
 
@@ -30,6 +32,7 @@ class Grant(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     users: frozenset[str] = Field(description="Names of users of the hub, or public.")
+    rule: int = Field(default=0, description="Number of the rule in policy.yaml, from 1.")
     max_workers: int | None = None
     walltime_s: int | None = None
     images: frozenset[str] | None = None
@@ -38,6 +41,11 @@ class Grant(BaseModel):
     def covers(self, user: str | None) -> bool:
         """Whether it is for this user; None: for anybody at all."""
         return bool(self.users) if user is None else user in self.users or PUBLIC in self.users
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether it matters who somebody is whom it covers."""
+        return self.max_workers is not None or self.users != {PUBLIC}
 
 
 class ServableGrants(BaseModel):
@@ -106,33 +114,72 @@ class CompiledPolicy(BaseModel):
         user
             For whom, by name at the hub; None where that is not known: then it is enough that somebody may.
         """
-        return self.grant(digest, user) is not None
+        return bool(self.grants(digest, user))
 
-    def grant(self, digest: str, user: str | None = None) -> Grant | None:
-        """The first grant for a version and a user, with its limits; None where it may not run."""
+    def grants(self, digest: str, user: str | None = None) -> tuple[Grant, ...]:
+        """The grants for a version and a user, each with its limits; none where it may not run."""
         found = self.servables.get(digest)
         if found is not None:
-            return next((each for each in found.grants if each.covers(user)), None)
-        return _UNLIMITED if self.default == "allow" else None
+            return tuple(each for each in found.grants if each.covers(user))
+        return _EVERYTHING if self.default == "allow" else ()
 
-    def require(self, digest: str, user: str | None = None) -> Grant:
-        """The grant for a version and a user.
+    def require(
+        self,
+        digest: str,
+        user: str | None = None,
+        terms: Terms | None = None,
+        asked: Mapping[str, Any] | None = None,
+    ) -> Grant:
+        """The first grant for a version and a user that allows as much as is asked for.
+
+        Parameters
+        ----------
+        user
+            As in `allows`.
+        terms
+            What the workers have that would run it; None to look at the users alone.
+        asked
+            The task's own resource specification.
 
         Raises
         ------
         RefusedTaskError
             It may not run here.
         """
-        found = self.grant(digest, user)
-        if found is not None:
-            return found
-        known = self.servables.get(digest)
-        what = f"{known.name}@{known.version} ({digest})" if known and known.name else digest
+        grants = self.grants(digest, user)
+        beyond = []
+        for grant in grants:
+            found = None if terms is None else excess(grant, terms, asked or {})
+            if found is None:
+                return grant
+            beyond.append((f"rule {grant.rule}", *found))
+        what = f"The policy of this site does not let the servable version {self._called(digest)} run here"
         whose = f" for {user}" if user is not None and self.allows(digest) else ""
+        if beyond:
+            said = "; ".join(f"{rule} allows {reason}" for rule, reason, _ in beyond)
+            rule, _, remedy = beyond[0]
+            raise RefusedTaskError(f"{what}{whose}: {said}.", remedy=remedy, rule=rule)
+        rule, reason = self._why_not(digest)
         raise RefusedTaskError(
-            f"The policy of this site does not let the servable version {what} run here{whose}.",
+            f"{what}{whose}: {reason}.",
             remedy="Its administrator can add it to policy.yaml, and run `dlhub-endpoint policy compile`.",
+            rule=rule,
         )
+
+    def _why_not(self, digest: str) -> tuple[str, str]:
+        """What refuses a version that nobody in question may run, and in words."""
+        known = self.servables.get(digest)
+        if known is None:
+            return "default", "no rule names it"
+        if not known.grants:
+            return "refuse", "nobody may run it"
+        numbers = ", ".join(str(each.rule) for each in known.grants)
+        several = len(known.grants) > 1
+        return f"rule {numbers}", f"rule{'s' * several} {numbers} let{'s' * (not several)} others run it"
+
+    def _called(self, digest: str) -> str:
+        known = self.servables.get(digest)
+        return f"{known.name}@{known.version} ({digest})" if known and known.name else digest
 
     def allows_function(self, function_id: str) -> bool:
         """Whether callers may run this function, by its UUID; servables are another matter."""
@@ -195,7 +242,7 @@ class PolicyFile:
         return policy, ""
 
 
-_UNLIMITED = Grant(users=frozenset({PUBLIC}))
+_EVERYTHING = (Grant(users=frozenset({PUBLIC})),)
 _NOTHING = CompiledPolicy(default="deny", functions=frozenset())
 
 

@@ -86,13 +86,24 @@ class Rule(_Part):
         description="Servables: owner/name for all its versions, owner/name@version, owner/* for all that an "
         "owner has, or the digest of a version. Versions published later need another compilation.",
     )
-    max_workers: int | None = Field(default=None, gt=0, description="Workers that may run it at a time.")
-    walltime_s: int | None = Field(
-        default=None, gt=0, description="Longest time of a block for it, in seconds."
+    max_workers: int | None = Field(
+        default=None,
+        gt=0,
+        description="Workers that each of these users has at a time, for all that the rule names. What is "
+        "more waits, however much it is, and holds up nobody else. A task that asks for more ranks than "
+        "that is refused.",
     )
-    images: tuple[str, ...] | None = Field(default=None, description="Container images that it may run in.")
+    walltime_s: int | None = Field(
+        default=None,
+        gt=0,
+        description="Longest walltime of blocks that it may run in, in seconds. With others, and where "
+        "blocks have none, it is refused.",
+    )
+    images: tuple[str, ...] | None = Field(
+        default=None, description="Container images that it may run in; with others it is refused."
+    )
     partitions: tuple[str, ...] | None = Field(
-        default=None, description="Partitions or queues it may run in."
+        default=None, description="Partitions or queues that it may run in; elsewhere it is refused."
     )
 
 

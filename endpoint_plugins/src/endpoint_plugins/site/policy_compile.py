@@ -79,8 +79,8 @@ def compile_policy(path: Path, names: Names, profile: SiteProfile) -> Compilatio
     notes: list[str] = []
     found: dict[str, ServableGrants] = {}
     resolver = _Resolver(names, notes)
-    for rule in policy.rules:
-        grant = _grant(policy, rule)
+    for number, rule in enumerate(policy.rules, 1):
+        grant = _grant(policy, rule, number)
         for version in resolver.resolve(rule.run):
             known = found.get(
                 version.digest,
@@ -151,9 +151,10 @@ class _Resolver:
         return self._known[full_name]
 
 
-def _grant(policy: Policy, rule: Rule) -> Grant:
+def _grant(policy: Policy, rule: Rule, number: int) -> Grant:
     return Grant(
         users=policy.users_of(rule),
+        rule=number,
         max_workers=rule.max_workers,
         walltime_s=rule.walltime_s,
         images=None if rule.images is None else frozenset(rule.images),
@@ -169,25 +170,17 @@ def _serves(policy: Policy) -> frozenset[str] | None:
 
 
 def _config(policy: Policy, profile: SiteProfile) -> dict[str, Any] | None:
-    """The choice for the hub's workers: one for all servables, so the strictest of all rules' limits.
-
-    The hub runs all servables in one process here, so what a rule limits for one holds for all of them.
-    """
+    """The choice for the hub's workers: one for all servables, so one that every rule allows."""
     choice = dict(Choice.read(policy.choice).model_dump(exclude_none=True))
     chosen = profile.choose(Choice.read(choice))
     limits = [rule.walltime_s for rule in policy.rules if rule.walltime_s is not None]
+    if limits and chosen.walltime_s is None:
+        raise ProfileError(
+            f"A rule allows a walltime_s of {min(limits)}, and blocks of {profile.name} have no walltime.",
+            remedy="Leave walltime_s out of the rules.",
+        )
     if limits and chosen.walltime_s is not None and chosen.walltime_s > min(limits):
         choice["walltime_s"] = min(limits)
-    workers = [rule.max_workers for rule in policy.rules if rule.max_workers is not None]
-    nodes = chosen.nodes_per_block * chosen.max_blocks
-    if workers and chosen.workers_per_node * nodes > min(workers):
-        if min(workers) < nodes:
-            raise ProfileError(
-                f"A rule allows {min(workers)} workers, and the profile has up to {nodes} nodes at a time, "
-                "each with one at least.",
-                remedy="Lower max_blocks or nodes_per_block in profile.yaml, or raise max_workers.",
-            )
-        choice["workers_per_node"] = min(workers) // nodes
     for number, rule in enumerate(policy.rules, 1):
         _require(number, "partitions", rule.partitions, chosen.partition_name)
         _require(number, "images", rule.images, chosen.container.image)
@@ -213,15 +206,13 @@ def _allowed_functions(compiled: CompiledPolicy) -> tuple[str, ...] | None:
 
 def _caveats(policy: Policy) -> list[str]:
     notes = []
-    limited = [rule for rule in policy.rules if rule.max_workers or rule.walltime_s]
-    if limited and len(policy.rules) > 1:
+    if len(policy.rules) > 1 and any(rule.walltime_s for rule in policy.rules):
         notes.append(
-            "Servables share the hub's workers here, so the strictest max_workers and walltime_s of all "
-            "rules hold for each of them."
+            "Servables share the hub's workers here, so the shortest walltime_s of all rules holds for each."
         )
     if policy.rules or policy.refuse:
         notes.append(
-            "A stock endpoint cannot tell versions apart: it runs any servable that the hub sends. "
-            "`dlhub-endpoint start` can, and does."
+            "A stock endpoint cannot tell versions and callers apart: it runs any servable that the hub "
+            "sends, on as many workers as it has. `dlhub-endpoint start` can, and does."
         )
     return notes

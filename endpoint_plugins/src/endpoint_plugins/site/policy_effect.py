@@ -1,12 +1,15 @@
-"""Who could run what: by the rules, and by what the hub and the agent can see of a call."""
+"""Who could run what, and with how much: by whom the hub routes here, and whom the rules let in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from endpoint_plugins.policy import CompiledPolicy, ServableGrants
+from endpoint_plugins.policy import CompiledPolicy, Grant, ServableGrants
 from endpoint_plugins.policy.rules import PUBLIC
+
+#: What each of several rules allows: names of `Grant` and their values.
+Limits = tuple[Mapping[str, object], ...]
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,10 @@ class Standing:
         """Whether the hub routes a user's calls there."""
         return self.serves is None or user == self.owner or user in self.serves or PUBLIC in self.serves
 
-    def may_run(self, user: str, digest: str) -> bool:
-        """Whether a call gets through: batches do not name their callers, so the agent goes by versions."""
-        return self.routes(user) and self.policy.allows(digest)
-
-    def is_meant(self, user: str, digest: str) -> bool:
-        """Whether the rules say so."""
-        return self.policy.allows(digest, user)
+    def of(self, user: str, digest: str) -> Limits | None:
+        """With how much a user's calls of a version get through, by each rule; None where they do not."""
+        grants = self.policy.grants(digest, user) if self.routes(user) else ()
+        return tuple(map(_limits, grants)) or None
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,16 @@ class Row:
     Attributes
     ----------
     before, after
-        Whether calls got, and get, through.
-    is_wider
-        Whether they do although no rule says so.
-    limits
-        Of the rule.
+        With how much calls got, and get, through: what each of the rules that let them allows, which is
+        nothing where it has no limits; None where they do not.
     """
 
     servable: str
     version: str
     digest: str
     user: str
-    before: bool
-    after: bool
-    is_wider: bool = False
-    limits: Mapping[str, object] = field(default_factory=dict)
+    before: Limits | None
+    after: Limits | None
 
     @property
     def changes(self) -> bool:
@@ -76,18 +71,14 @@ def compare(before: Standing, after: Standing) -> list[Row]:
     rows = []
     for digest, known in sorted(named.items(), key=lambda item: (item[1].name, item[1].version, item[0])):
         for user in users:
-            grant = after.policy.grant(digest, user)
-            now = after.may_run(user, digest)
             rows.append(
                 Row(
                     servable=known.name,
                     version=known.version,
                     digest=digest,
                     user=user,
-                    before=before.may_run(user, digest),
-                    after=now,
-                    is_wider=now and not after.is_meant(user, digest),
-                    limits=_limits(grant.model_dump(mode="json", exclude_none=True)) if grant and now else {},
+                    before=before.of(user, digest),
+                    after=after.of(user, digest),
                 )
             )
     return rows
@@ -100,5 +91,6 @@ def _users(standing: Standing) -> set[str]:
     return {*granted, *(standing.serves or ()), *({standing.owner} if standing.owner else ())}
 
 
-def _limits(grant: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in grant.items() if name != "users"}
+def _limits(grant: Grant) -> Mapping[str, object]:
+    limits: dict[str, object] = grant.model_dump(mode="json", exclude_none=True, exclude={"users", "rule"})
+    return {name: sorted(value) if isinstance(value, list) else value for name, value in limits.items()}

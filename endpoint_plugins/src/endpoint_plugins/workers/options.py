@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from endpoint_plugins.policy import Terms
 from endpoint_plugins.profiles import SiteProfile, make_provider
 from endpoint_plugins.profiles.engine import executor_settings
 from endpoint_plugins.profiles.providers import in_shell
@@ -67,6 +68,8 @@ class WorkersOptions:
         Whether it does.
     containers
         ``{"program": …, "label": …}`` by which containers are found on this machine.
+    terms
+        What blocks are, to the site's rules.
     """
 
     endpoint_id: uuid.UUID
@@ -93,6 +96,7 @@ class WorkersOptions:
     wrap: Wrap = as_it_is
     contained: bool = False
     containers: Mapping[str, str] = field(default_factory=dict)
+    terms: Terms = field(default_factory=Terms)
 
     @property
     def drain_s(self) -> float:
@@ -147,6 +151,11 @@ def options_of(profile: SiteProfile, endpoint_id: uuid.UUID, directory: Path) ->
         wrap=in_container,
         contained=contained,
         containers=leftovers_of(profile, str(endpoint_id)) if is_local else {},
+        terms=Terms(
+            image=profile.container.image if contained else None,
+            partition=profile.partition_name,
+            walltime_s=profile.walltime_s,
+        ),
     )
 
 

@@ -15,6 +15,7 @@ import structlog
 
 from endpoint_plugins.agent.interface import Done, TaskSettings, WorkersState
 from endpoint_plugins.errors import WorkersError, WorkersStartError
+from endpoint_plugins.policy import Terms
 from endpoint_plugins.workers.blocks import BlockRecord, Blocks
 from endpoint_plugins.workers.calls import Calls
 from endpoint_plugins.workers.figures import Figures
@@ -82,6 +83,11 @@ class EngineWorkers:
         self._stopping: asyncio.Task[None] | None = None
         self._calls = Calls(self._send, options.retries)
         self._blocks = Blocks(self._session.book.tag, options.walltime_s)
+
+    @property
+    def terms(self) -> Terms:
+        """See `Workers.terms`."""
+        return self._options.terms
 
     async def start(self) -> None:
         """See `Workers.start`."""
