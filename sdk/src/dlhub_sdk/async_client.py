@@ -67,6 +67,7 @@ class AsyncDLHubClient:
         version: str | None = None,
         endpoint: str | None = None,
         output: Output | None = None,
+        deadline_s: float | None = None,
     ) -> Any:
         """Run a servable; see :meth:`dlhub_sdk.running.RunMethods.run`.
 
@@ -79,8 +80,9 @@ class AsyncDLHubClient:
         deadline = None if timeout is None else time.monotonic() + timeout
         wait_s = MAX_WAIT_S if timeout is None else max(0.0, min(MAX_WAIT_S, timeout))
         request = requests.run(
-            name, parts, task_id, method=method, version=version, endpoint=endpoint, wait_s=wait_s
-        )
+            name, parts, task_id, method=method, version=version, endpoint=endpoint, wait_s=wait_s,
+            deadline_s=deadline_s,
+        )  # fmt: skip
         outcome = read_outcome(request, await self._transport.send(request), allow_pickle=self.allow_pickle)
         while outcome is None:
             wait_s = MAX_WAIT_S if deadline is None else min(MAX_WAIT_S, deadline - time.monotonic())

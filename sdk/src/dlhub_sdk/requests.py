@@ -128,6 +128,7 @@ def run(
     version: str | None = None,
     group: str | None = None,
     endpoint: str | None = None,
+    deadline_s: float | None = None,
     wait_s: float = MAX_WAIT_S,
     asynchronous: bool = False,
 ) -> Request:
@@ -141,7 +142,15 @@ def run(
         "Idempotency-Key": task_id,
         "Prefer": "respond-async" if asynchronous else f"wait={wait_s:g}",
     }
-    path = _servable_path(name, "/run", method=method, version=version, group=group, endpoint=endpoint)
+    path = _servable_path(
+        name,
+        "/run",
+        method=method,
+        version=version,
+        group=group,
+        endpoint=endpoint,
+        deadline_s=None if deadline_s is None else f"{deadline_s:.9g}",
+    )
     return Request("POST", path, headers, parts, True, 0.0 if asynchronous else wait_s, ServableNotFoundError)
 
 

@@ -48,6 +48,7 @@ class RunMethods(CatalogueMethods):
         local: bool = False,
         endpoint: str | None = None,
         output: Output | None = None,
+        deadline_s: float | None = None,
     ) -> Any:
         """Run a servable. Thread-safe.
 
@@ -84,6 +85,9 @@ class RunMethods(CatalogueMethods):
             Where the file or the array that the method returns is to be put: a URL as in a
             :class:`~dlhub_sdk.references.Reference`, where one that ends in ``/`` is a directory; or ``hub:``
             for the hub's store, from which `download` fetches it. It replaces what is there.
+        deadline_s
+            Seconds after which the task fails (`TaskLostError` of the kind ``deadline-exceeded``) if it has
+            not ended. What no worker has begun by then never runs; what runs is not interrupted.
 
         Returns
         -------
@@ -117,12 +121,13 @@ class RunMethods(CatalogueMethods):
         parts = self._encode(name, inputs, parameters, debug, method, version, output)
         task_id = str(uuid.uuid4())
         if asynchronous:
-            return self._submit(name, parts, task_id, debug, method, version, endpoint)
+            return self._submit(name, parts, task_id, debug, method, version, endpoint, deadline_s)
         deadline = None if timeout is None else time.monotonic() + timeout
         wait_s = MAX_WAIT_S if timeout is None else max(0.0, min(MAX_WAIT_S, timeout))
         request = requests.run(
-            name, parts, task_id, method=method, version=version, endpoint=endpoint, wait_s=wait_s
-        )
+            name, parts, task_id, method=method, version=version, endpoint=endpoint, wait_s=wait_s,
+            deadline_s=deadline_s,
+        )  # fmt: skip
         outcome = read_outcome(request, self._transport.send(request), allow_pickle=self.allow_pickle)
         if outcome is None:
             outcome = self._await(task_id, deadline, timeout)
@@ -277,12 +282,13 @@ class RunMethods(CatalogueMethods):
         method: str,
         version: str | None,
         endpoint: str | None,
+        deadline_s: float | None,
     ) -> DLHubFuture:
         watcher = self._watcher
         future = DLHubFuture._of_new_task(cast("DLHubClient", self), task_id, debug, name)
         request = requests.run(
             name, parts, task_id, method=method, version=version, group=watcher.group,
-            endpoint=endpoint, asynchronous=True,
+            endpoint=endpoint, asynchronous=True, deadline_s=deadline_s,
         )  # fmt: skip
         try:
             outcome = read_outcome(request, self._transport.send(request), allow_pickle=self.allow_pickle)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +91,15 @@ class Sites:
         self._listeners: list[Callable[[UserEndpointEvent], None]] = []
         self.endpoints: dict[str, EndpointRecord] = {}
         self.started: list[str] = []
+        self.cancelled: list[tuple[str, str]] = []
+        self.ahead_s: float | None = None
+
+    def cancel_tasks(self, user_endpoint_id: str, task_ids: Iterable[str]) -> bool:
+        self.cancelled += [(user_endpoint_id, task_id) for task_id in task_ids]
+        return True
+
+    def site_time(self, endpoint_id: str, moment: float) -> float | None:
+        return None if self.ahead_s is None else moment + self.ahead_s
 
     def listen(self, listener: Callable[[UserEndpointEvent], None]) -> None:
         self._listeners.append(listener)

@@ -451,6 +451,7 @@ async def test_a_task_without_an_answer_is_given_up_in_the_end(stacks: Stacks, e
     assert "did not answer within" in (task.exception or "")
     # It answers after all, and that changes nothing.
     worker = await stack.worker(ada, site)
+    await until(lambda: stack.sites.cancelled == [(worker.id, task_id)], "the cancellation at the site")
     await until(lambda: worker.tasks)
     await worker.answer(task_id, "late")
     (other,) = (await stack.submit(ada, site, function_id)).tasks[function_id]
@@ -458,6 +459,25 @@ async def test_a_task_without_an_answer_is_given_up_in_the_end(stacks: Stacks, e
     await worker.answer(other, "in time")
     await stack.ended(ada, other)
     assert (await stack.compute.get(ada, task_id)).state == TaskState.failed
+
+
+@pytest.mark.parametrize("ahead_s", [None, 3600.0])
+async def test_a_site_that_understands_it_is_told_until_when_a_task_is_waited_for(
+    stack: Stack, ahead_s: float | None
+) -> None:
+    ada = stack.caller()
+    site, function_id = stack.endpoint(ada), stack.function(ada)
+    worker = await stack.worker(ada, site)
+    stack.sites.ahead_s = ahead_s
+    (task_id,) = (await stack.submit(ada, site, function_id)).tasks[function_id]
+    await until(lambda: task_id in worker.headers)
+    deadline = worker.headers[task_id].get("dlhub_deadline")
+    if ahead_s is None:
+        assert deadline is None
+    else:
+        task = await stack.compute.get(ada, task_id)
+        ttl_s = stack.settings.compute_task_ttl_s
+        assert float(deadline) == pytest.approx(task.created_at + ttl_s + ahead_s)
 
 
 async def test_a_result_url_lets_its_user_read_the_users_groups_only(stack: Stack) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from hub_registry.fabrics.broker import BrokerFabric
 from hub_registry.fabrics.broker_batches import MAX_WORKERS
 from hub_registry.fabrics.broker_sites import BrokerEndpoint, BrokerSite
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, FabricError
-from hub_registry.fabrics.interface import WorkerEnvironment
+from hub_registry.fabrics.interface import Withdraw, WorkerEnvironment
 from hub_registry.fabrics.wire_errors import SiteError, WorkersGoneError
 from hub_registry.identity.interface import Identity
 
@@ -71,6 +71,19 @@ class PlayedEndpoints:
         self.asked: list[tuple[Any, ...]] = []
         self.watchers: list[Callable[[], None]] = []
         self.listeners: list[Callable[[UserEndpointEvent], None]] = []
+        self.heeders: list[Callable[[UserEndpoint], None]] = []
+        self.cancelled: list[tuple[str, list[str]]] = []
+        self.ahead_s: float | None = None
+
+    def heed(self, heard: Callable[[UserEndpoint], None]) -> None:
+        self.heeders.append(heard)
+
+    def cancel_tasks(self, user_endpoint_id: str, task_ids: Iterable[str]) -> bool:
+        self.cancelled.append((user_endpoint_id, list(task_ids)))
+        return True
+
+    def site_time(self, endpoint_id: str, moment: float) -> float | None:
+        return None if self.ahead_s is None else moment + self.ahead_s
 
     def online(self) -> list[EndpointRecord]:
         return [self.record]
@@ -146,6 +159,11 @@ class Stage:
         return await self.site.open(self.environment, self.lost.append)
 
     def submit(self, endpoint: BrokerEndpoint, **changes: Any) -> asyncio.Future[bytes | Exception]:
+        return self.submit_to_withdraw(endpoint, **changes)[0]
+
+    def submit_to_withdraw(
+        self, endpoint: BrokerEndpoint, **changes: Any
+    ) -> tuple[asyncio.Future[bytes | Exception], Withdraw]:
         request = {
             "servable": {"digest": "d" * 64, "path": "x"},
             "method": "run",
@@ -154,8 +172,8 @@ class Stage:
             "events": [{"id": "task", "data": b"x", "path": None, "json": False}],
         }
         answer: asyncio.Future[bytes | Exception] = asyncio.get_running_loop().create_future()
-        endpoint.submit(msgpack.packb(request | changes), answer.set_result)
-        return answer
+        withdraw = endpoint.submit(msgpack.packb(request | changes), answer.set_result)
+        return answer, withdraw or (lambda: None)
 
     async def sent(self) -> str:
         """The id of the next batch that reaches the broker."""
@@ -235,6 +253,60 @@ async def test_a_site_with_a_say_is_told_whose_a_batch_is(stage: Stage) -> None:
     stage.submit(endpoint, caller=None)
     _, _, headers = await asyncio.wait_for(stage.broker.published.get(), 10)
     assert "dlhub_caller" not in headers
+
+
+@pytest.mark.parametrize("ahead_s", [None, 100.0])
+async def test_a_site_that_understands_it_is_told_a_deadline_by_its_own_clock(
+    stage: Stage, ahead_s: float | None
+) -> None:
+    stage.endpoints.ahead_s = ahead_s
+    endpoint = await stage.open()
+    stage.submit(endpoint, deadline=5000.25)
+    _, _, headers = await asyncio.wait_for(stage.broker.published.get(), 10)
+    assert headers.get("dlhub_deadline") == (None if ahead_s is None else "5100.25")
+    stage.submit(endpoint, deadline=None)
+    _, _, headers = await asyncio.wait_for(stage.broker.published.get(), 10)
+    assert "dlhub_deadline" not in headers
+
+
+async def test_what_is_withdrawn_is_cancelled_at_the_site_or_not_sent(stage: Stage) -> None:
+    endpoint = await stage.open()
+    answer, withdraw = stage.submit_to_withdraw(endpoint)
+    withdraw()
+    assert isinstance(await asyncio.wait_for(answer, 10), FabricError)
+    assert stage.broker.published.empty()
+    answer, withdraw = stage.submit_to_withdraw(endpoint)
+    batch_id = await stage.sent()
+    await asyncio.sleep(0)
+    withdraw()
+    assert stage.endpoints.cancelled == [(USER_ENDPOINT_ID, [batch_id])]
+    said = "This task was cancelled before a worker began it."
+    code = "TASK_CANCELLED"
+    await stage.result(pack_result(ResultMessage(batch_id, said, {}, code, said, failed=True)))
+    assert isinstance(await answer, EndpointLostError)
+    withdraw()
+    assert len(stage.endpoints.cancelled) == 1, "it has been answered"
+
+
+async def test_what_is_withdrawn_on_its_way_to_the_broker_is_cancelled_when_it_is_there(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await stage.open()
+    confirmed = asyncio.Event()
+    publish = stage.broker.publish
+
+    async def slowly(*message: Any, **options: Any) -> None:
+        await publish(*message, **options)
+        await confirmed.wait()
+
+    monkeypatch.setattr(stage.broker, "publish", slowly)
+    _, withdraw = stage.submit_to_withdraw(endpoint)
+    batch_id = await stage.sent()
+    withdraw()
+    assert stage.endpoints.cancelled == []
+    confirmed.set()
+    await asyncio.sleep(0.01)
+    assert stage.endpoints.cancelled == [(USER_ENDPOINT_ID, [batch_id])]
 
 
 async def test_the_hub_acts_as_the_owner_or_as_itself(stage: Stage) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.pool import QueuePool
 from hub_registry.accounts.interface import Principal
 from hub_registry.database import Database
 from hub_registry.fabrics.errors import EndpointLostError
-from hub_registry.fabrics.interface import BatchDone, WorkerEnvironment
+from hub_registry.fabrics.interface import BatchDone, Withdraw, WorkerEnvironment
 from hub_registry.hubs.interface import ALONE
 from hub_registry.hubs.service import Hubs
 from hub_registry.routing.interface import Call
@@ -45,10 +45,14 @@ class PlayedEndpoint:
         self.arrived = asyncio.Event()
         self.on_lost = on_lost
         self.closed = False
+        #: Tasks of the batches that were withdrawn.
+        self.withdrawn: list[list[str]] = []
 
-    def submit(self, payload: bytes, done: BatchDone) -> None:
-        self.batches.append((msgpack.unpackb(payload), done))
+    def submit(self, payload: bytes, done: BatchDone) -> Withdraw:
+        request = msgpack.unpackb(payload)
+        self.batches.append((request, done))
         self.arrived.set()
+        return lambda: self.withdrawn.append([event["id"] for event in request["events"]])
 
     async def take(self) -> tuple[dict, BatchDone]:
         while not self.batches:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 import uuid
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 from bench import ADA, BOB, ROOT, Bench, make_call, submission
 
 from hub_registry.errors import ConflictError, NotFoundError
-from hub_registry.fabrics.errors import EndpointStartError, WorkerLostError
+from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, WorkerLostError
 from hub_registry.tasks import backlog, service
 from hub_registry.tasks.interface import TaskState
 
@@ -87,6 +88,71 @@ async def test_the_first_record_wins(bench: Bench) -> None:
     assert stored.state is TaskState.cancelled
     with pytest.raises(ConflictError, match="cancelled"):
         await bench.tasks.cancel(task.id, ADA)
+
+
+async def test_a_batch_is_withdrawn_when_nobody_waits_for_any_of_it(bench: Bench) -> None:
+    known = bench.tasks.run(submission())
+    endpoint = await bench.fabric.endpoint()
+    await endpoint.answer()  # so quick that two go together
+    await known
+    busy, pair = [submission() for _ in range(2)], [submission() for _ in range(2)]
+    await bench.tasks.submit(busy)
+    await bench.tasks.submit(pair)
+    await endpoint.answer()
+    request, _ = endpoint.batches[-1]
+    assert [event["id"] for event in request["events"]] == [task.id for task in pair]
+    await bench.tasks.cancel(pair[0].id, ADA)
+    assert endpoint.withdrawn == [], "it is somebody else's as well"
+    await bench.tasks.cancel(pair[1].id, ADA)
+    assert endpoint.withdrawn == [[task.id for task in pair]]
+    done = endpoint.batches.pop()[1]
+    done(EndpointLostError("The site has not begun it."))
+    await endpoint.answer()
+    assert endpoint.batches == [], "it does not run again"
+
+
+async def test_a_task_fails_when_its_deadline_is_over_and_its_batch_is_withdrawn(bench: Bench) -> None:
+    deadline = time.time() + 0.2
+    task = replace(submission(), deadline=deadline)
+    ended = bench.tasks.run(task)
+    endpoint = await bench.fabric.endpoint()
+    request, _ = await endpoint.take()
+    assert request["deadline"] == deadline
+    stored = await asyncio.wait_for(ended, 10)
+    assert stored.state is TaskState.failed
+    assert stored.error is not None
+    assert (stored.error["kind"], stored.error["who"]) == ("deadline-exceeded", "caller")
+    assert stored.finished_at is not None
+    assert stored.finished_at >= deadline
+    assert endpoint.withdrawn == [[task.id]]
+
+
+async def test_a_task_in_time_is_left_alone(bench: Bench) -> None:
+    ended = bench.tasks.run(replace(submission(b"in time"), deadline=time.time() + 30))
+    endpoint = await bench.fabric.endpoint()
+    await endpoint.answer()
+    assert (await ended).result == b"in time"
+    assert endpoint.withdrawn == []
+
+
+async def test_a_task_whose_deadline_passed_while_no_hub_ran_does_not_run(bench: Bench) -> None:
+    late = replace(submission(), deadline=time.time() + 0.2)
+    other = submission()
+    await bench.tasks.submit([late, other])
+    await bench.crash()
+    await asyncio.sleep(max(0.0, (late.deadline or 0.0) - time.time()))
+    again = await bench.restart()
+    answers = asyncio.create_task((await again.fabric.endpoint()).answer_all())
+    stored = await again.tasks.wait(late.id, ADA, 10)
+    assert stored is not None
+    assert stored.error is not None
+    assert stored.error["kind"] == "deadline-exceeded"
+    assert stored.attempts == 0
+    stored = await again.tasks.wait(other.id, ADA, 10)
+    assert stored is not None
+    assert stored.state is TaskState.succeeded
+    answers.cancel()
+    await again.crash()
 
 
 async def test_the_same_request_sent_twice_is_one_task(bench: Bench) -> None:

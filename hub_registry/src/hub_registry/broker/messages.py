@@ -29,6 +29,8 @@ from hub_registry.broker.interface import RefusedMessageError
 
 VERSION = b"\x01"
 
+#: Header of a task with the moment, in epoch seconds by the site's clock, from which on it is not to begin.
+DEADLINE_HEADER = "dlhub_deadline"
 #: Header of a task with whose it is, as JSON.
 CALLER_HEADER = "dlhub_caller"
 

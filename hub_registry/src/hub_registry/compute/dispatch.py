@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from hub_registry.broker.interface import Broker, UnroutableError, tasks_queue
-from hub_registry.broker.messages import pack_task, task_headers
+from hub_registry.broker.messages import DEADLINE_HEADER, pack_task, task_headers
 from hub_registry.compute.interface import Batch, ComputeStore, UnsentTask
 from hub_registry.endpoints.interface import Endpoints
 from hub_registry.errors import NotFoundError, RegistryError
@@ -47,6 +47,8 @@ class Dispatcher:
         A function's code, also of one deleted since; reads the database.
     fail
         Told of tasks that can never be sent.
+    ttl_s
+        Seconds from its acceptance after which a task is given up.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Dispatcher:
         endpoints: Endpoints,
         load_function: Callable[[str], Function],
         fail: Fail,
+        ttl_s: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -63,6 +66,7 @@ class Dispatcher:
         self._endpoints = endpoints
         self._load_function = load_function
         self._fail = fail
+        self._ttl_s = ttl_s
         self._clock = clock
         self._lines: dict[str, _Line] = {}
         self._codes: dict[str, str] = {}
@@ -172,6 +176,9 @@ class Dispatcher:
         headers = task_headers(
             task.function_id, task.id, batch.resource_specification, batch.result_serializers
         )
+        deadline = self._endpoints.site_time(batch.endpoint_id, batch.created_at + self._ttl_s)
+        if deadline is not None:
+            headers[DEADLINE_HEADER] = repr(deadline)
         await self._broker.publish(queue, pack_task(task.id, code + task.arguments), headers=headers)
 
     async def _code(self, function_id: str) -> str:

@@ -94,7 +94,15 @@ class ComputeTasks:
         self._groups = TaskGroups(store, broker, clock)
         limits = Limits(settings.compute_payload_bytes, settings.result_ttl_s)
         self._results = Results(store, broker, limits, clock)
-        self._dispatcher = Dispatcher(store, broker, endpoints, functions.load, self._results.fail, clock)
+        self._dispatcher = Dispatcher(
+            store,
+            broker,
+            endpoints,
+            functions.load,
+            self._results.fail,
+            settings.compute_task_ttl_s,
+            clock,
+        )
         self._background: set[asyncio.Task[None]] = set()
 
     # -- as a service of the hub ---------------------------------------------------------------------------
@@ -313,6 +321,8 @@ class ComputeTasks:
                 [task.id for task in overdue],
                 f"The endpoint did not answer within {ttl_s / 3600:g} hours; the task is given up.",
             )
+        for task in overdue:
+            self._endpoints.cancel_tasks(task.user_endpoint_id, [task.id])
 
     async def _adopt(self) -> None:
         """Send whatever is this hub's to send now."""

@@ -25,12 +25,15 @@ class Waiting:
         What was sent; None until it is.
     published_at
         When the broker had it, in epoch seconds; None until it has.
+    withdrawn
+        Whether nobody waits for what comes of it.
     """
 
     id: str
     done: BatchDone
     sent: Sent | None = None
     published_at: float | None = None
+    withdrawn: bool = False
 
 
 class Batches:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from hub_registry.broker.interface import BrokerUnavailableError, tasks_queue
-from hub_registry.broker.messages import pack_task, task_headers
+from hub_registry.broker.messages import DEADLINE_HEADER, pack_task, task_headers
 from hub_registry.endpoints.interface import EndpointRecord, UserEndpoint
 from hub_registry.errors import RegistryError
 from hub_registry.fabrics import wire
@@ -19,7 +20,7 @@ from hub_registry.fabrics.broker_batches import Batches, Waiting, believable_wor
 from hub_registry.fabrics.broker_refusals import REFUSED_S, Refusals
 from hub_registry.fabrics.broker_runtime import user_runtime
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, FabricError
-from hub_registry.fabrics.interface import BatchDone, WorkerEnvironment
+from hub_registry.fabrics.interface import BatchDone, Withdraw, WorkerEnvironment
 from hub_registry.fabrics.wire_errors import SiteError, WorkersGoneError
 
 if TYPE_CHECKING:
@@ -51,11 +52,13 @@ class BrokerEndpoint:
         self.batches = Batches(on_lost, fabric.wire.forget)
         self._note(user_endpoint)
 
-    def submit(self, payload: bytes, done: BatchDone) -> None:
+    def submit(self, payload: bytes, done: BatchDone) -> Withdraw | None:
         """See `Endpoint.submit`."""
         waiting = self.batches.add(str(uuid.uuid4()), done)
-        if waiting is not None:
-            self._fabric.spawn(self._send(waiting, payload))
+        if waiting is None:
+            return None
+        self._fabric.spawn(self._send(waiting, payload))
+        return functools.partial(self._withdraw, waiting)
 
     async def close(self) -> None:
         """See `Endpoint.close`; the site's processes end by themselves when they have nothing to do."""
@@ -80,6 +83,12 @@ class BrokerEndpoint:
         else:
             waiting.done(answer)
 
+    def _withdraw(self, waiting: Waiting) -> None:
+        """See `Withdraw`. What has not been sent yet is not; what the broker has, the site is told of."""
+        waiting.withdrawn = True
+        if waiting.published_at is not None and self.batches.find(waiting.id) is waiting:
+            self._fabric.endpoints.cancel_tasks(self.user_endpoint_id, [waiting.id])
+
     async def _send(self, waiting: Waiting, payload: bytes) -> None:
         try:
             wire_of, digest = self._fabric.wire, self.environment.digest
@@ -92,13 +101,17 @@ class BrokerEndpoint:
                 wire.FUNCTION_ID, waiting.id, None, wire.RESULT_SERIALIZERS, waiting.sent.caller
             )
             while self.batches.find(waiting.id) is waiting:
+                if waiting.withdrawn:
+                    self.batches.give_up(waiting, FabricError("Nobody waits for the batch any more."))
+                    return
                 try:
                     # Also starts it again, where it has ended for lack of work.
                     self._note(await self._site.user_endpoint())
+                    self._tell_deadline(headers, waiting.sent.deadline)
                     await self._fabric.broker.publish(
                         tasks_queue(self.user_endpoint_id), body, headers=headers
                     )
-                    waiting.published_at = time.time()
+                    self._published(waiting)
                     return
                 except BrokerUnavailableError as error:
                     # It may be there or not: two answers to one batch are one.
@@ -112,6 +125,18 @@ class BrokerEndpoint:
         except Exception as error:  # whatever it is, nobody shall wait for it for ever
             log.exception("batch_not_sent", site=self._site.id)
             self.batches.finish(waiting, FabricError(f"The batch could not be sent: {error}."))
+
+    def _published(self, waiting: Waiting) -> None:
+        waiting.published_at = time.time()
+        if waiting.withdrawn:  # while it was on its way
+            self._withdraw(waiting)
+
+    def _tell_deadline(self, headers: dict[str, Any], deadline: float | None) -> None:
+        """Add the deadline of a batch, by the site's clock, where the site's endpoint understands it."""
+        if deadline is not None:
+            there = self._fabric.endpoints.site_time(self._site.id, deadline)
+            if there is not None:
+                headers[DEADLINE_HEADER] = repr(there)
 
     def _note(self, user_endpoint: UserEndpoint) -> None:
         self.workers = believable_workers(user_endpoint.report.get("total_workers"))

@@ -7,7 +7,8 @@
         ├── EndpointStartError   operator    the endpoint could not be started
         ├── EndpointLostError    operator    it ended with batches on it (transient)
         ├── WorkerLostError      publisher   a worker died on a batch (transient: once more, then it counts)
-        └── NoSiteError          site        none of the sites where it may run can run it
+        ├── NoSiteError          site        none of the sites where it may run can run it
+        └── DeadlineError        caller      the caller's deadline was over before it had ended
 """
 
 from __future__ import annotations
@@ -47,3 +48,10 @@ class NoSiteError(FabricError):
 
     who = "site"
     kind = "no-site"
+
+
+class DeadlineError(FabricError):
+    """A task had not ended when its deadline was over."""
+
+    who = "caller"
+    kind = "deadline-exceeded"

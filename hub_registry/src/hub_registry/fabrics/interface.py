@@ -30,6 +30,9 @@ class WorkerEnvironment:
 
 #: Called once per batch, on the event loop: the answer, or why there is none.
 BatchDone = Callable[["bytes | Exception"], None]
+#: Says that nobody waits for a batch any more. Never blocks, does nothing where the batch was answered; where
+#: no worker has begun it, it will not run, and is answered with an error.
+Withdraw = Callable[[], None]
 
 
 class Endpoint(Protocol):
@@ -49,8 +52,14 @@ class Endpoint(Protocol):
     @property
     def prefetch(self) -> int: ...
 
-    def submit(self, payload: bytes, done: BatchDone) -> None:
-        """Send a batch. Never blocks; `done` is called exactly once, also when the endpoint is lost."""
+    def submit(self, payload: bytes, done: BatchDone) -> Withdraw | None:
+        """Send a batch. Never blocks; `done` is called exactly once, also when the endpoint is lost.
+
+        Returns
+        -------
+        Withdraw or None
+            What withdraws it, where that can be done here.
+        """
 
     async def close(self) -> None:
         """End the workers. Batches still running are answered with `EndpointLostError`. Idempotent."""

@@ -113,6 +113,8 @@ class Sent:
         When it was made, in epoch seconds.
     caller
         ``id`` and ``name`` of whose it is; None where the site has no say in that.
+    deadline
+        From when on nobody waits for it, in epoch seconds; None where somebody always does.
     """
 
     id: str
@@ -120,6 +122,7 @@ class Sent:
     inline_bytes: int
     at: float
     caller: Mapping[str, str] | None = None
+    deadline: float | None = None
 
 
 class Wire:
@@ -178,7 +181,7 @@ class Wire:
             "events": events,
         }
         tasks = tuple(event["id"] for event in events)
-        sent = Sent(batch_id, tasks, request["inline_bytes"], time.time(), caller)
+        sent = Sent(batch_id, tasks, request["inline_bytes"], time.time(), caller, request.get("deadline"))
         return base64.b64encode(msgpack.packb(message)).decode("ascii"), sent
 
     def unpack(self, answer: str, sent: Sent) -> bytes:

@@ -101,6 +101,9 @@ def error_of_result(text: str, function_id: str, code: str = "", said: str = "")
             remedy="The site's administrator can put that right in the endpoint's profile.",
             everything=True,
         )
+    if code in ("TASK_CANCELLED", "DEADLINE_EXCEEDED"):
+        # Whoever still waits for a part of it has it run again.
+        return EndpointLostError(f"The site has not begun the batch: {said}")
     if code == "SERVABLE_NOT_ALLOWED":
         # Others of the same environment may run there.
         return SiteError(f"The site's policy refuses the servable: {said}", lasting=False)

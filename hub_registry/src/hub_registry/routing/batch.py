@@ -121,12 +121,19 @@ def encode(call: Call, batch: list[Work], *, inline_bytes: int, out_dir: str, ta
             "inline_bytes": inline_bytes,
             "out_dir": out_dir,
             "budget_s": BUDGET * target_s,
+            "deadline": deadline_of(batch),
             "events": [
                 {"id": work.id, "data": work.data, "path": work.path, "json": work.is_json} for work in batch
             ],
         }
     )
     return packed
+
+
+def deadline_of(batch: list[Work]) -> float | None:
+    """From when on nobody waits for any of the events, in epoch seconds; None where somebody always does."""
+    deadlines = [work.deadline for work in batch if work.deadline is not None]
+    return max(deadlines) if deadlines and len(deadlines) == len(batch) else None
 
 
 class Answer(NamedTuple):

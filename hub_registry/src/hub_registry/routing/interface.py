@@ -120,7 +120,12 @@ class Work:
     alone
         It was in a batch whose worker died, so the next batch holds nothing else.
     cancelled
-        It must not be sent any more; set by whoever cancels it.
+        It must not be sent any more; see `cancel`.
+    deadline
+        Epoch seconds from which nobody waits for it, or None. It is cancelled then, by whoever submitted it;
+        it travels with the batch, for the site.
+    on_cancel
+        Called when it is cancelled after it was sent.
     """
 
     id: str
@@ -133,6 +138,15 @@ class Work:
     attempts: int = 0
     alone: bool = False
     cancelled: bool = False
+    deadline: float | None = None
+    on_cancel: Callable[[], None] | None = None
+
+    def cancel(self) -> None:
+        """Have it not run, if no worker has begun it; `done` is not called any more. Idempotent."""
+        if not self.cancelled:
+            self.cancelled = True
+            if self.on_cancel is not None:
+                self.on_cancel()
 
     @property
     def size(self) -> int:

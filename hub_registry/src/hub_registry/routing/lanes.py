@@ -13,7 +13,7 @@ import asyncio
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
-from hub_registry.fabrics.interface import Endpoint, Site, WorkerEnvironment
+from hub_registry.fabrics.interface import Endpoint, Site, Withdraw, WorkerEnvironment
 from hub_registry.routing import scoring
 from hub_registry.routing.batch import TARGET_BATCH_S, RunTimes, target_s
 from hub_registry.routing.interface import Call, CallKey, Work
@@ -37,6 +37,8 @@ class Flight:
         Whether its endpoint had not answered anything when it was sent, and may have to prepare something.
     moved
         Bytes that went to the site.
+    withdraw
+        Says to the site that nobody waits for it; None where that cannot be said.
     """
 
     berth: Berth
@@ -46,6 +48,12 @@ class Flight:
     at_once: bool
     opens: bool
     moved: int
+    withdraw: Withdraw | None = None
+
+    def event_cancelled(self) -> None:
+        """One of its events was cancelled. Others' events run on: it goes when nobody waits for any of it."""
+        if self.withdraw is not None and all(work.cancelled for work in self.batch):
+            self.withdraw()
 
 
 class Berth:

@@ -273,7 +273,10 @@ class Router:
         moved = 0 if berth.figures.is_near else sum(work.size_with_file for work in batch)
         flight = Flight(berth, endpoint, batch, now, in_flight < endpoint.workers, berth.is_fresh, moved)
         berth.flights[flight] = None
-        endpoint.submit(payload, functools.partial(self._answered, lane, flight))
+        flight.withdraw = endpoint.submit(payload, functools.partial(self._answered, lane, flight))
+        if flight.withdraw is not None:
+            for work in batch:
+                work.on_cancel = flight.event_cancelled
         self._on_sent(lane.environment.digest, batch)
         return True
 
@@ -360,12 +363,13 @@ class Router:
 
     def _lost(self, lane: Lane, flight: Flight, error: Exception) -> None:
         """Run the events of a lost batch again, or give up on them."""
-        batch, site = flight.batch, flight.berth.site
+        site = flight.berth.site
         died = isinstance(error, WorkerLostError)
-        if self._stopping:
+        batch = [work for work in flight.batch if not work.cancelled]
+        if self._stopping or not batch:
             return
         for work in reversed(batch):
-            limit = MAX_WORKER_DEATHS if died and len(batch) == 1 else MAX_ATTEMPTS
+            limit = MAX_WORKER_DEATHS if died and len(flight.batch) == 1 else MAX_ATTEMPTS
             if work.attempts >= limit or not isinstance(error, AGAIN):
                 work.done(work, failure(error, work.dispatched, site))
                 continue

@@ -35,6 +35,9 @@ _RUN_PATH = re.compile(r"/api/v1/servables/(?P<owner>[^/]+)/(?P<name>[^/]+)/run"
 #: RFC 7240, section 4.3.
 WAIT = re.compile(r"wait\s*=\s*\"?(\d{1,9}(?:\.\d{1,6})?)\"?", re.ASCII)
 
+#: The latest deadline, in seconds from the submission: a year.
+MAX_DEADLINE_S = 366 * 86_400.0
+
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 _FRAME = codec.CONTENT_TYPE.encode()
@@ -112,6 +115,7 @@ async def run(scope: Scope, receive: Receive) -> Response:
         received=received,
         endpoint=call.placement[0] if endpoint is not None else None,
         is_new=key is None,
+        deadline=read_deadline(query.get("deadline_s"), received),
     )
     frame = wants_frame(headers.get(b"accept", b""), default=not is_json)
     prefer = headers.get(b"prefer")
@@ -164,6 +168,28 @@ def wants_frame(accept: bytes, *, default: bool) -> bool:
     if _FRAME in accept:
         return True
     return default and _JSON not in accept
+
+
+def read_deadline(text: str | None, received: float) -> float | None:
+    """When a task of a request has to have ended, in epoch seconds; None where it may take its time.
+
+    Raises
+    ------
+    InvalidRequestError
+        It is no number of seconds.
+    """
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if 0.0 < seconds <= MAX_DEADLINE_S:
+        return received + seconds
+    raise InvalidRequestError(
+        f"The deadline_s {text[:40]!r} is no number of seconds up to {MAX_DEADLINE_S:.0f}.",
+        remedy="Say in how many seconds the task has to have ended, or leave it out.",
+    )
 
 
 def read_uuid(text: str, what: str) -> str:

@@ -38,6 +38,8 @@ class NewTask:
         The event, by value or as a file.
     endpoint
         The endpoint that the caller asked for, or None for whichever suits best.
+    deadline
+        Epoch seconds at which the task fails if it has not ended, or None.
     """
 
     seq: int
@@ -54,6 +56,7 @@ class NewTask:
     input_path: str | None
     submitted_at: float
     endpoint: str | None = None
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ class StoredTask:
     expires_at: float | None = None
     owner: int = 0
     endpoint: str | None = None
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

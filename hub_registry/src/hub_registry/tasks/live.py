@@ -38,6 +38,8 @@ class Submission:
         The endpoint that the caller asked for, or None for whichever suits best.
     is_new
         Whether the id was made for this request, so that no task can have it yet.
+    deadline
+        Epoch seconds at which the task fails if it has not ended, or None.
     """
 
     id: str
@@ -52,6 +54,7 @@ class Submission:
     received: float
     endpoint: str | None = None
     is_new: bool = False
+    deadline: float | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +71,8 @@ class LiveTask:
         How often it had been sent before it was held.
     accepted
         When it was durable, in seconds since the epoch; 0 before.
+    timer
+        Runs until its deadline, where it has one.
     """
 
     new: NewTask
@@ -78,6 +83,12 @@ class LiveTask:
     attempts: int = 0
     accepted: float = 0.0
     ended: asyncio.Future[StoredTask] | None = None
+    timer: asyncio.TimerHandle | None = None
+
+    def stop_timer(self) -> None:
+        """It has ended, or is not this process's any more. Idempotent."""
+        if self.timer is not None:
+            self.timer.cancel()
 
     @property
     def state(self) -> TaskState:
@@ -117,6 +128,7 @@ def stored_task(new: NewTask, record: FinalRecord, *, owner: int, result_seq: in
         expires_at=record.expires_at,
         owner=owner,
         endpoint=new.endpoint,
+        deadline=new.deadline,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from home_run import codec
+from hub_registry.tasks.hot import MAX_DEADLINE_S
 
 _FRAME_SCHEMA = {"type": "string", "format": "binary"}
 _RESULT_FRAME = {"schema": _FRAME_SCHEMA}
@@ -59,6 +60,12 @@ _TARGET = [
     _query("version", "A version string or digest; the newest when left out."),
     _query("group", "The group whose stream gets the result.", format="uuid"),
     _query("endpoint", "Name or id of the endpoint to run at; whichever answers first when left out."),
+    {
+        "name": "deadline_s",
+        "in": "query",
+        "description": "Seconds after which the task fails if it has not ended, and is not begun any more.",
+        "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_DEADLINE_S},
+    },
 ]
 _PREFER = _header(
     "Prefer", "`respond-async`: answer at once; `wait=S`: answer after S seconds at the latest."

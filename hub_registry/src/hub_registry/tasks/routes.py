@@ -46,6 +46,7 @@ async def run_batch(request: Request) -> Response:
     runtime = _runtime(request)
     caller = await principal(request)
     version, call, endpoint, group_id = await _target(request, runtime, caller)
+    deadline = hot.read_deadline(request.query_params.get("deadline_s"), received)
     if hot.read_is_json(request.headers.get("content-type", "").encode("latin-1")):
         raise UnsupportedMediaError(
             "A batch cannot be sent as JSON.", remedy=f"Send a frame, {codec.CONTENT_TYPE}; the SDK does."
@@ -58,7 +59,7 @@ async def run_batch(request: Request) -> Response:
         submissions.append(
             Submission(
                 task_id, caller.id, version.full_name, version.version, call, group_id, data, path, False,
-                received, endpoint,
+                received, endpoint, False, deadline,
             )
         )  # fmt: skip
     await runtime.tasks.submit(submissions)

@@ -24,6 +24,7 @@ from hub_registry.errors import (
     RegistryError,
     StorageFullError,
 )
+from hub_registry.fabrics.errors import DeadlineError
 from hub_registry.hubs.interface import ALONE, Membership
 from hub_registry.metrics.figures import LedgerFigures
 from hub_registry.routing.interface import Call, Outcome, Work
@@ -46,6 +47,9 @@ from hub_registry.tasks.live import (
 from hub_registry.tasks.numbers import Numbers
 from hub_registry.tasks.policy import check_owner, check_same
 from hub_registry.tasks.spool import Spool
+
+#: Seconds between two looks whether a task has been accepted whose deadline is over already.
+ACCEPT_S = 0.05
 
 
 class Tasks:
@@ -190,9 +194,11 @@ class Tasks:
             input_path=submission.path,
             submitted_at=now,
             endpoint=submission.endpoint,
+            deadline=submission.deadline,
         )
         live = LiveTask(new, received=submission.received, queued=now)
         self._live[new.id] = live
+        self._watch_deadline(live)
         if not self.backlog.must_wait(new.environment):
             if self._hub.has_others and not submission.is_new:
                 live.held = call  # another hub may have it already: only the ledger can tell
@@ -208,6 +214,7 @@ class Tasks:
         live.held = None
         live.work = Work(new.id, call, new.input, new.input_path, new.is_json, self._outcome)
         live.work.attempts = live.attempts
+        live.work.deadline = new.deadline
         self._router.submit(live.work)
 
     def _accepted(self, lives: list[LiveTask], before: frozenset[str] | Exception) -> None:
@@ -228,6 +235,7 @@ class Tasks:
                 self.backlog.note(live.new.environment, live.new.seq)
                 if live.ended is None:  # nobody waits: the row is all that is needed
                     self._live.pop(live.new.id, None)
+                    live.stop_timer()
 
     async def _join(self, submission: Submission, ended: asyncio.Future[StoredTask]) -> None:
         """Answer a request for a task that was in the ledger already."""
@@ -273,9 +281,12 @@ class Tasks:
         live = self._live.get(stored.id)
         if live is None:
             live = self._live[stored.id] = live_again(stored)
+            self._watch_deadline(live)
         if live.work is not None or live.held is not None:
             return
-        if isinstance(call, RegistryError):
+        if stored.deadline is not None and stored.deadline <= time.time():
+            self._too_late(live)
+        elif isinstance(call, RegistryError):
             self._finish(live, failure(call, 0.0), attempts=stored.attempts)
         else:
             self._dispatch(live, call)
@@ -289,8 +300,9 @@ class Tasks:
     def _drop(self, live: LiveTask) -> None:
         if self._live.get(live.new.id) is live:
             del self._live[live.new.id]
+        live.stop_timer()
         if live.work is not None:
-            live.work.cancelled = True
+            live.work.cancel()
         self.backlog.ended(live.new.id)
 
     # -- beside other hubs ---------------------------------------------------------------------------------
@@ -357,6 +369,7 @@ class Tasks:
         result_path: str | None = None,
     ) -> None:
         new = live.new
+        live.stop_timer()
         now = time.time()
         record = FinalRecord(
             seq=new.seq,
@@ -400,6 +413,34 @@ class Tasks:
             answer(ended, stored)
         except RegistryError as error:
             fail(ended, error)
+
+    def _end_unasked(self, live: LiveTask, state: TaskState, outcome: Outcome) -> None:
+        """End a task without a result; where it is at a site and has not begun, it need not begin there."""
+        attempts = live.attempts
+        if live.work is not None:
+            attempts = live.work.attempts
+            live.work.cancel()
+        self._record(live, state, outcome, attempts=attempts)
+
+    def _watch_deadline(self, live: LiveTask) -> None:
+        deadline = live.new.deadline
+        if deadline is not None:
+            left_s = max(0.0, deadline - time.time())
+            live.timer = asyncio.get_running_loop().call_later(left_s, self._too_late, live)
+
+    def _too_late(self, live: LiveTask) -> None:
+        """The deadline of a task is over."""
+        if self._live.get(live.new.id) is not live:
+            return
+        if not live.accepted:  # the ledger says in a moment whether it is this hub's to end
+            live.timer = asyncio.get_running_loop().call_later(ACCEPT_S, self._too_late, live)
+            return
+        dispatched = live.work.dispatched if live.work is not None else 0.0
+        error = DeadlineError(
+            "The task had not ended when its deadline was over.",
+            remedy="Give it more time, or choose an endpoint that has less to do.",
+        )
+        self._end_unasked(live, TaskState.failed, failure(error, dispatched))
 
     # -- asking --------------------------------------------------------------------------------------------
 
@@ -500,11 +541,7 @@ class Tasks:
                 live = await self._take_up(stored)
             else:
                 live = live_again(stored)  # the hub that runs it drops it when it hears of the record
-            attempts = 0
-            if live.work is not None:
-                attempts = live.work.attempts
-                live.work.cancelled = True
-            self._record(live, TaskState.cancelled, Outcome(ok=False, error=CANCELLED), attempts=attempts)
+            self._end_unasked(live, TaskState.cancelled, Outcome(ok=False, error=CANCELLED))
             state = (await asyncio.shield(ended_of(live))).state
             if state is TaskState.cancelled:
                 return

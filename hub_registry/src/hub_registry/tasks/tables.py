@@ -57,6 +57,8 @@ tasks = Table(
     Column("owner", Integer, nullable=False, server_default="0"),
     # The endpoint that the caller asked for.
     Column("endpoint", String(36)),
+    # When it fails if it has not ended.
+    Column("deadline", Double),
     # What a hub has to run, and nothing else, is in this index.
     Index(
         "ix_tasks_unfinished",
