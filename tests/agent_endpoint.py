@@ -5,8 +5,10 @@ Fixture `agent_installation`, for a conftest to import; `AgentEndpoint` needs on
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,13 @@ from typing import Any
 import psutil
 import pytest
 
+from gateway_process import GatewayProcess
 from stock_endpoint import StockEndpoint, StockInstallation
 
 _ROOT = Path(__file__).parents[1]
+
+#: Seconds that a command with a job in it may take on a busy machine.
+PATIENCE_S = 180.0
 
 #: Two workers of this machine; blocks go after two minutes without work, and the user endpoint with them.
 PROFILE = """\
@@ -127,6 +133,57 @@ class AgentEndpoint(StockEndpoint):
         for process in found:
             process.send_signal(number)
         return len(found)
+
+
+class NewUser(AgentEndpoint):
+    """An ordinary user of a site, with a client of the hub's administrator, and no endpoint yet.
+
+    Parameters
+    ----------
+    installation, name, env
+        As of `AgentEndpoint`; the workers have `env` only where the product passes it on.
+    hub
+        Whose gateway it is to use.
+    """
+
+    def __init__(
+        self, installation: StockInstallation, hub: GatewayProcess, name: str, env: Mapping[str, str]
+    ) -> None:
+        client = hub.new_client()
+        super().__init__(installation, hub.gateway_url, client.id, client.secret, name=name, env=env)
+        self._hub = hub
+        (self.directory / "profile.yaml").unlink()
+
+    def command(self, command: str, *arguments: str, status: int = 0) -> dict[str, Any]:
+        """Run ``dlhub-endpoint`` on the endpoint to its end; what it prints for programs."""
+        words = (command, self.name, *arguments, "--json")
+        process = self.run(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        out, err = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == status, f"{words}: {out.decode()}{err.decode()}"
+        printed: dict[str, Any] = json.loads(out)
+        return printed
+
+    def init(self, *settings: str) -> dict[str, Any]:
+        """``init`` without questions, with these settings; the profile."""
+        profile: dict[str, Any] = self.command(
+            "init", "--yes", *(word for setting in settings for word in ("--set", setting))
+        )["profile"]
+        return profile
+
+    def check(self, *arguments: str, status: int = 0) -> dict[str, dict[str, Any]]:
+        """``check``; its steps by name."""
+        steps = self.command("check", *arguments, status=status)["steps"]
+        return {step["name"]: step for step in steps}
+
+    def serve(self) -> NewUser:
+        """``start``, and wait until the hub has it online."""
+        self.start()
+        self._wait(self._is_online, "is not online")
+        return self
+
+    def _is_online(self) -> bool:
+        shown = self._hub.request("GET", f"/endpoints/{self.id}").raise_for_status().json()
+        return bool(shown["state"] == "online")
 
 
 def _command(process: psutil.Process) -> str:

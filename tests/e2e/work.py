@@ -1,7 +1,27 @@
 """The servable of the end-to-end tests: it does what its input says."""
 
 import os
+import socket
 import time
+
+
+def connect(address):
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), 5).close()
+    return "connected"
+
+
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+
+def write(path):
+    with open(path, "w"):
+        return "written"
+
+
+_ATTEMPTS = {"connect": connect, "read": read, "write": write}
 
 
 def work(x):
@@ -21,4 +41,9 @@ def work(x):
             print(rest)
         if word == "environ":
             return sorted(os.environ)
+        if word in _ATTEMPTS:
+            try:
+                return _ATTEMPTS[word](rest)
+            except OSError as error:
+                return type(error).__name__
     return x

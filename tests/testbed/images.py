@@ -1,7 +1,8 @@
 """Images of containers without a registry, made of this machine's own Debian packages in a few seconds.
 
 There are two. `base` is a small Debian with Python, on which servables' images are built. `worker` is the
-same with the endpoint's software, at `WORKER_PYTHON`, and with what this project's own packages need.
+same with the endpoint's software, at `WORKER_PYTHON`, with what this project's own packages need, and what
+builds environments of servables and isolates these.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ WORKER_MODULES = (
     "globus_compute_sdk.serialize"
 )
 
-WORKER_REQUIREMENTS = ("globus-compute-endpoint", "numpy", "msgpack")
+WORKER_REQUIREMENTS = ("globus-compute-endpoint", "numpy", "msgpack", "uv")
+
+#: Debian packages that isolate servables, in the image `worker` where this machine has them.
+ISOLATION = ("bubblewrap", "libcap2")
 
 CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
@@ -84,9 +88,8 @@ def base_archive() -> Path:
 def worker_directory() -> Path:
     """Root directory of the image `worker`."""
     base = base_directory()
-    return (
-        cached("worker", f"{base}\n{CONSTRAINTS.read_text()}", lambda half: _make_worker(base, half)) / "root"
-    )
+    made_from = f"{base}\n{WORKER_REQUIREMENTS}\n{ISOLATION}\n{CONSTRAINTS.read_text()}"
+    return cached("worker", made_from, lambda half: _make_worker(base, half)) / "root"
 
 
 def worker_archive() -> Path:
@@ -136,6 +139,11 @@ def _make_worker(base: Path, half: Path) -> None:
     _run(*uv, "venv", "--relocatable", "--python", "/usr/bin/python3", str(environment))
     python = str(environment / "bin/python")
     _run(*uv, "pip", "install", "--python", python, "-c", str(CONSTRAINTS), *WORKER_REQUIREMENTS)
+    if shutil.which("bwrap"):
+        files = _run("dpkg-query", "--listfiles", *ISOLATION).splitlines()
+        paths = {_merged(line) for line in files if line.startswith("/") and not line.startswith(LEFT_OUT)}
+        _copy(sorted(path for path in paths if not Path(path).is_dir()), root)
+        _run("/sbin/ldconfig", "-r", str(root))
     variables = root / "ch/environment"
     variables.parent.mkdir()
     variables.write_text(f"PATH={WORKER_PATH}\n")

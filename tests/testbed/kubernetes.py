@@ -73,6 +73,8 @@ class KubernetesCluster:
         Network of the pods, and this machine's address in it.
     token
         Of the administrator.
+    docker
+        Whose containers the pods are.
     """
 
     def __init__(self) -> None:
@@ -121,11 +123,11 @@ class KubernetesCluster:
         self.kubeconfig.write_text(
             KUBECONFIG.format(url=self.url, certificate=self._certificate, token=self.token)
         )
-        daemon = DockerDaemon(self._family, bridge=self.bridge)
-        daemon.launch()
+        self.docker = DockerDaemon(self._family, bridge=self.bridge)
+        self.docker.launch()
         self._start_api_server()
         self._start_controllers()
-        self._load_images(daemon)
+        self._load_images()
         self._start_kubelet()
         self._wait(self._is_ready, "the node")
         return self
@@ -222,9 +224,9 @@ class KubernetesCluster:
         )
         self._start("scheduler", binaries() / "kube-scheduler", *common)
 
-    def _load_images(self, daemon: DockerDaemon) -> None:
+    def _load_images(self) -> None:
         pause = pack_program(binaries() / "pause", self.directory / "pause.tar")
-        daemon.load(WORKER).run("import", '--change=ENTRYPOINT ["/pause"]', str(pause), "pause:1")
+        self.docker.load(WORKER).run("import", '--change=ENTRYPOINT ["/pause"]', str(pause), "pause:1")
 
     def _start_kubelet(self) -> None:
         root = self.directory / "kubelet"
