@@ -47,6 +47,18 @@ MODULE = """
             return subprocess.Popen(["sleep", "600"]).pid
         if x == "pid":
             return os.getpid()
+        if isinstance(x, str) and x.startswith("keep"):
+            from home_run.staging import find_exchange
+
+            # In memory, in a file of the batch's directory, and in one below it.
+            found = [getattr(sys, "kept", None)]
+            sys.kept = x
+            if (exchange := find_exchange()) is not None:
+                found += sorted(each.name for each in exchange.parent.rglob("kept*"))
+                (exchange / "kept").write_text(x)
+                (exchange / "below").mkdir()
+                (exchange / "below" / "kept").write_text(x)
+            return found
         if x == "environment":
             return dict(os.environ)
         if x == "print":
@@ -261,6 +273,30 @@ def test_environments_beyond_the_limit_end_the_one_used_longest_ago(
     assert pids[0] == pids[2]
     assert psutil.pid_exists(pids[0])
     assert not psutil.pid_exists(pids[1])
+
+
+ISOLATED = [
+    pytest.param("network", marks=pytest.mark.service("bubblewrap")),
+    pytest.param("files,network", marks=pytest.mark.service("bubblewrap")),
+]
+
+
+@pytest.mark.parametrize("isolation", ISOLATED)
+def test_isolated_servables_keep_nothing_of_one_caller_for_another(
+    hub: FileHub, servable: dict[str, str], isolation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DLHUB_ISOLATION", isolation)
+    monkeypatch.setenv("DLHUB_CHILDREN", "4")
+    found = []
+    for caller in ("ann", "bob", "ann", "bob"):
+        answer = send(hub, servable, event(0, f"keep {caller}"), caller=caller)
+        found.append(value(answer["results"][0]))
+    assert found == [[None], [None], ["keep ann"], ["keep bob"]]
+
+
+def test_without_isolation_callers_share_what_is_loaded(hub: FileHub, servable: dict[str, str]) -> None:
+    pids = {value(send(hub, servable, event(0, "pid"), caller=each)["results"][0]) for each in ("ann", "bob")}
+    assert len(pids) == 1
 
 
 def test_a_worker_that_is_the_environment_runs_the_batch_itself(

@@ -227,6 +227,45 @@ with Cache(Path(sys.argv[1])).work_directory() as work:
         assert (again, list(again.iterdir())) == (mine, [])
 
 
+def test_a_file_is_kept_while_any_batch_uses_it(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLHUB_FILES_BYTES", "0")
+    used, done = threading.Event(), threading.Event()
+
+    def other_batch() -> None:
+        with cache.work_directory():
+            cache.ensure("files", "x", is_ready, maker())
+            used.set()
+            assert done.wait(60)
+            cache.ensure("files", "x", is_ready, refuse)
+
+    thread = threading.Thread(target=other_batch)
+    thread.start()
+    assert used.wait(60)
+    with cache.work_directory():
+        cache.ensure("files", "x", is_ready, refuse)
+        cache.grew(10)
+    assert names(cache, "files") == {"x"}
+    done.set()
+    thread.join()
+    cache.prune(early=True)
+    assert names(cache, "files") == set()
+
+
+def test_fetched_files_have_a_limit_of_their_own(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLHUB_FILES_BYTES", "2500")
+    maker(5000)(cache.root / "environments" / "large")
+    with cache.work_directory() as work:
+        for number in range(4):
+            cache.ensure("files", str(number), is_ready, maker(1000))
+            used_ago(cache, "files", str(number), 100 - number)
+        (work / "below").mkdir()
+        cache.grew(4000)
+        assert names(cache, "files") == {"0", "1", "2", "3"}, "the batch uses them"
+    assert names(cache, "files") == {"2", "3"}
+    assert list(work.iterdir()) == []
+    assert names(cache, "environments") == {"large"}
+
+
 def test_pruning_is_not_repeated_within_the_hour(cache: Cache) -> None:
     cache.prune()
     filled(cache, old=MAX_AGE_S + 1)

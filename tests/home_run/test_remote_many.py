@@ -18,6 +18,7 @@ from globus_compute_sdk.serialize import ComputeSerializer, PureSourceTextInspec
 from home_run import codec
 from home_run.errors import CodecError
 from home_run.remote import batches, run_many, run_tasks
+from home_run.remote.many import _about
 
 SERDE = ComputeSerializer(strategy_code=PureSourceTextInspect())
 
@@ -194,6 +195,17 @@ def test_batches_of_one_servable_become_one_where_its_publisher_allows_that(many
 def test_where_its_publisher_does_not_each_event_is_a_call_of_its_own(many: Batches) -> None:
     assert many.run([1.0, 2.0], [3.0, 4.0], stack=None) == [[[2.0, 4.0]], [[6.0, 8.0]]]
     assert many.sizes == [1, 1]
+
+
+def test_isolated_batches_of_two_callers_do_not_become_one(
+    many: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = [{"hub": "", "caller": caller, "servable": {"digest": "d"}, "environment": {"digest": "e"},
+                 **dict.fromkeys(("v", "method", "stack", "budget_s", "message_bytes", "result_bytes"))}
+                for caller in ("ann", "bob")]  # fmt: skip
+    assert _about(requests[0]) == _about(requests[1])
+    monkeypatch.setenv("DLHUB_ISOLATION", "network")
+    assert _about(requests[0]) != _about(requests[1])
 
 
 def test_an_event_that_fails_fails_its_own_batch_alone(many: Batches) -> None:

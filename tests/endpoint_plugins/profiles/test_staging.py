@@ -13,6 +13,7 @@ from endpoint_plugins.profiles import SiteProfile, worker_init
 from endpoint_plugins.profiles.parts import Staging
 from endpoint_plugins.profiles.schedulers import LocalProfile
 from endpoint_plugins.profiles.staging import staging_variables
+from home_run.remote.settings import files_bytes
 from home_run.staging.rules import Rules, parse_rules
 
 EVERYTHING: dict[str, Any] = {
@@ -29,6 +30,7 @@ EVERYTHING: dict[str, Any] = {
     "globus_root": "/projects/globus",
     "credentials": "~/staging.json",
     "max_gib": 0.5,
+    "cache_gib": 1.5,
 }
 
 
@@ -40,18 +42,26 @@ def test_a_site_without_rules_has_those_of_workers() -> None:
     assert staging_variables(local()) == {}
     assert worker_init(local()) == ""
     assert parse_rules("").schemes == Staging().schemes
+    assert files_bytes() == Staging().cache_gib * 2**30
 
 
 def test_workers_read_what_the_profile_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRATCH", "/scratch/me")
     monkeypatch.setenv("HOME", "/home/me")
     printed = subprocess.run(
-        ["sh", "-c", f'{worker_init(local(**EVERYTHING))}\nprintf %s "$DLHUB_STAGING"'],
+        [
+            "sh",
+            "-c",
+            f'{worker_init(local(**EVERYTHING))}\nprintf "%s %s" "$DLHUB_FILES_BYTES" "$DLHUB_STAGING"',
+        ],
         capture_output=True,
         text=True,
         check=True,
         env=dict(os.environ),
     ).stdout
+    size, _, printed = printed.partition(" ")
+    monkeypatch.setenv("DLHUB_FILES_BYTES", size)
+    assert files_bytes() == 3 << 29
     assert printed == staging_variables(local(**EVERYTHING))["DLHUB_STAGING"]
     assert parse_rules(printed) == Rules(
         schemes=("hub", "file", "s3", "globus"),

@@ -291,6 +291,26 @@ def test_a_site_fetches_and_sends_for_the_servables_process(
     assert left == []
 
 
+@pytest.mark.parametrize(("limit", "kept"), [("2500", 2), ("0", 0), ("", 4)])
+def test_files_are_kept_up_to_the_sites_limit(
+    at_site: Any,
+    shared: Path,
+    tmp_path: Path,
+    site: Any,
+    limit: str,
+    kept: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DLHUB_FILES_BYTES", limit)
+    servable = make(tmp_path, "size", FILE, ANY)
+    for number in range(4):
+        (shared / f"{number}.bin").write_bytes(bytes([number]) * 1000)
+        assert at_site(servable, {"url": f"{shared}/{number}.bin"}) == [f"{number}.bin", 1000]
+    contents = [path.read_bytes()[0] for path in site.cached()]
+    assert sorted(contents) == list(range(4))[4 - kept :], "what was used longest ago goes"
+    assert at_site(servable, {"url": f"{shared}/0.bin"}) == ["0.bin", 1000], "it is fetched again"
+
+
 def test_a_servable_cannot_have_fetched_what_nobody_named(at_site: Any, shared: Path, tmp_path: Path) -> None:
     (shared / "other.csv").write_text("not for everybody")
     servable = make(tmp_path, "sneak", ANY, ANY)

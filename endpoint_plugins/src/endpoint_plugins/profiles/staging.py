@@ -33,4 +33,7 @@ def staging_variables(profile: SiteProfile) -> dict[str, str]:
     if staging.globus_collection and staging.globus_root:
         rules["globus"] = {"collection": staging.globus_collection, "root": staging.globus_root}
     rules["max_bytes"] = int(staging.max_gib * _GIB)
-    return {"DLHUB_STAGING": json.dumps(rules, sort_keys=True)}
+    return {
+        "DLHUB_STAGING": json.dumps(rules, sort_keys=True),
+        "DLHUB_FILES_BYTES": str(int(staging.cache_gib * _GIB)),
+    }

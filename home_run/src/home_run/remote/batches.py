@@ -3,22 +3,25 @@
 Request and answer are base64 of msgpack::
 
     {"v": 1, "hub": address of the links, "servable": {"digest", "link"}, "environment": {"digest", "link"},
-     "method", "stack", "budget_s", "message_bytes", "result_bytes",
+     "method", "caller", "stack", "budget_s", "message_bytes", "result_bytes",
      "events": [{"id", "json", "data" | "input": {"link", "sha256", "size"}, "put": link}]}
 
     {"v": 1, "results": [{"id", "ok", "data" | "sent": true, "error", "ns"} | {"id", "left": true}],
      "t0", "t1", "pid", "host"}
     {"v": 1, "failed": error, "t0", "t1", "pid", "host"}
 
-``method``, ``stack``, ``budget_s`` and what a result holds are those of `home_run.worker`. Results of more
-than ``message_bytes`` altogether go to the hub by their ``put`` links, the largest first; none may be larger
-than ``result_bytes``. Whether pickles are read is the site's decision alone, so a request cannot ask for it.
+``method``, ``stack``, ``budget_s`` and what a result holds are those of `home_run.worker`. ``caller`` is some
+name of whose the events are, if the hub gives one: where the site isolates servables, it keeps callers apart.
+Results of more than ``message_bytes`` altogether go to the hub by their ``put`` links, the largest first;
+none may be larger than ``result_bytes``. Whether pickles are read is the site's decision alone, so a request
+cannot ask for it.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import os
 import socket
 import sys
@@ -103,11 +106,11 @@ def run_batch(request: Mapping[str, Any]) -> list[dict[str, Any]]:
         Nothing of it was run, or the process that ran it has died (`ChildLostError`).
     """
     worker, hub = _Worker.of_this_process(), Hub(request["hub"])
-    servable = request["servable"]
+    servable, apart = request["servable"], _apart(request)
     directory = image_servable(servable["digest"])
     if directory is None:
         directory = servable_directory(worker.cache, hub, servable["digest"], servable["link"])
-    with worker.cache.work_directory() as work:
+    with worker.cache.work_directory(apart) as work:
         failed: dict[str, dict[str, Any]] = {}
         events = []
         for number, event in enumerate(request["events"]):
@@ -128,10 +131,21 @@ def run_batch(request: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         ran = []
         if events:
-            ran = worker.run(hub, request["environment"], msgpack.packb(batch), directory, work)
+            ran = worker.run(hub, request["environment"], msgpack.packb(batch), directory, work, apart)
         results = {**failed, **{result["id"]: result for result in ran}}
         ordered = [results[event["id"]] for event in request["events"] if event["id"] in results]
         return _Delivery(request, hub, work).deliver(ordered)
+
+
+def _apart(request: Mapping[str, Any]) -> str:
+    """Name of those batches that may share a process and see each other's files; empty for all.
+
+    Where the site isolates servables: what one was told for one caller, it cannot tell another.
+    """
+    if not Isolation.of_this_site():
+        return ""
+    parts = (request["environment"]["digest"], request["servable"]["digest"], request.get("caller") or "")
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 def _local_event(event: Mapping[str, Any], hub: Hub, path: Path) -> dict[str, Any]:
@@ -241,7 +255,13 @@ class _Worker:
             return cls._this
 
     def run(
-        self, hub: Hub, environment: Mapping[str, Any], batch: bytes, directory: Path, work: Path
+        self,
+        hub: Hub,
+        environment: Mapping[str, Any],
+        batch: bytes,
+        directory: Path,
+        work: Path,
+        apart: str,
     ) -> list[dict[str, Any]]:
         """Run a batch of local paths in its environment; return its results.
 
@@ -254,6 +274,8 @@ class _Worker:
             As `home_run.worker.run_batch` takes it.
         directory, work : Path
             Of the servable, and of the batch's inputs and results: all that an isolated process sees.
+        apart : str
+            Batches with another do not run in the same process.
         """
         isolation = Isolation.of_this_site()
         own = environment["digest"] == own_environment()
@@ -271,7 +293,8 @@ class _Worker:
             self._runtime = runtime_directory(self.cache)
         prefix = isolation.prefix(python, readable=[self._runtime, directory], writable=[work])
         variables = isolation.variables()
-        with self._children.use(environment["digest"], python, self._runtime, prefix, variables) as child:
+        kind = "\0".join((environment["digest"], apart))
+        with self._children.use(kind, python, self._runtime, prefix, variables) as child:
             return _results(child.run(batch, _replier(self.cache, hub, batch, work)))
 
 

@@ -27,14 +27,14 @@ import stat
 import threading
 import time
 import uuid
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from home_run.remote.errors import SiteSetupError
-from home_run.remote.settings import MAX_AGE_S, cache_bytes, cache_directory
+from home_run.remote.settings import MAX_AGE_S, cache_bytes, cache_directory, files_bytes
 
 __all__ = ["Cache", "remove_tree"]
 
@@ -42,6 +42,8 @@ KINDS = ("servables", "environments", "files")
 #: Seconds between two notes of a last use, and between two prunings.
 TOUCH_S = 600.0
 PRUNE_S = 3600.0
+#: So many bytes of files may have the cache pruned before its time.
+LARGE_BYTES = 64 << 20
 #: Seconds after which what was on its way to its place has not come there.
 ABANDONED_S = 86400.0
 #: Things that one process keeps from being pruned: each costs it a descriptor.
@@ -82,7 +84,12 @@ class Cache:
         #: Descriptors of the shared locks of what this process uses, least recently used first.
         self._held: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._touched: dict[tuple[str, str], float] = {}
+        #: Of this thread: the directory of its batches, and the files that the present one uses.
         self._work = threading.local()
+        #: How many batches use a file now.
+        self._users: Counter[tuple[str, str]] = Counter()
+        #: Bytes of files that have come since this process last pruned.
+        self._grown = 0
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_owner(root)
@@ -101,6 +108,8 @@ class Cache:
     ) -> Path:
         """Return the directory of a thing, made now if it is not there, and kept while this process lives.
 
+        A file that a batch has asked for is kept until the end of that.
+
         Parameters
         ----------
         kind : str
@@ -113,6 +122,11 @@ class Cache:
             Makes the directory; runs in one process at a time. What it raises is raised.
         """
         key, path = (kind, name), self.root / kind / name
+        used: set[tuple[str, str]] | None = getattr(self._work, "files", None)
+        if kind == "files" and used is not None and key not in used:
+            used.add(key)
+            with self._guard:
+                self._users[key] += 1
         with self._one_thread(key):
             if key not in self._held or not is_ready(path):
                 self._acquire(key, path, is_ready, make)
@@ -157,11 +171,16 @@ class Cache:
                 os.close(descriptor)
 
     @contextmanager
-    def work_directory(self) -> Iterator[Path]:
-        """Give an empty directory; whatever is in it is removed at the end.
+    def work_directory(self, apart: str = "") -> Iterator[Path]:
+        """Give an empty directory for a batch; whatever is in it is removed at the end.
 
         Each thread has one for all its batches, which goes when the process is known to have ended: to make
         and remove a directory takes longer than a small batch.
+
+        Parameters
+        ----------
+        apart : str
+            Name of one of its own, for batches of which others must see nothing, not even later.
         """
         path: Path | None = getattr(self._work, "path", None)
         if path is None or not path.is_dir():
@@ -170,15 +189,51 @@ class Cache:
             _flock(self._open_lock(f"work.{name}"), fcntl.LOCK_EX)
             path = self._work.path = self.root / "work" / name
             path.mkdir(mode=0o700)
+        if apart:
+            path = path / apart
+            path.mkdir(mode=0o700, exist_ok=True)
+        self._work.files = set()
         try:
             yield path
         finally:
             for left in os.scandir(path):
                 with suppress(OSError):
-                    os.unlink(left.path)  # noqa: PTH108 - for every batch
+                    if left.is_dir(follow_symlinks=False):
+                        remove_tree(Path(left.path))
+                    else:
+                        os.unlink(left.path)  # noqa: PTH108 - for every batch
+            self._let_go()
+
+    def grew(self, size: int) -> None:
+        """Note that a file of so many bytes has come; what is too much goes, at the end of a batch."""
+        with self._guard:
+            self._grown += size
+        if getattr(self._work, "files", None) is None:
+            self._prune_after_growth()
+
+    def _let_go(self) -> None:
+        """The batch of this thread has ended: its files may be pruned, unless another batch uses them."""
+        used, self._work.files = self._work.files, None
+        if not used:
+            return
+        with self._guard:
+            for key in used:
+                self._users[key] -= 1
+                if not self._users[key]:
+                    del self._users[key]
+                    if (descriptor := self._held.pop(key, -1)) >= 0:
+                        os.close(descriptor)
+        if self._grown:
+            self._prune_after_growth()
+
+    def _prune_after_growth(self) -> None:
+        is_much = self._grown >= min(LARGE_BYTES, files_bytes() // 10)
+        if is_much:
+            self._grown = 0
+        self.prune(early=is_much)
 
     def prune(self, *, early: bool = False) -> None:
-        """Remove what is old, then what was used longest ago, down to the site's limit.
+        """Remove what is old, then what was used longest ago, down to the site's limits.
 
         Does nothing while another process prunes or, unless `early`, did within the hour. What somebody uses
         stays.
@@ -189,7 +244,7 @@ class Cache:
                 return
             os.ftruncate(descriptor, 0)
             os.write(descriptor, b"1")
-            self._prune(cache_bytes())
+            self._prune(cache_bytes(), files_bytes())
 
     # -- use -------------------------------------------------------------------------------------------
 
@@ -241,7 +296,7 @@ class Cache:
 
     # -- pruning ---------------------------------------------------------------------------------------
 
-    def _prune(self, limit: int) -> None:
+    def _prune(self, limit: int, files_limit: int) -> None:
         now = time.time()
         for path in (self.root / "runtime").iterdir():
             with suppress(OSError):
@@ -251,11 +306,14 @@ class Cache:
             self._remove_work(path, now)
         entries = sorted(self._entries(), key=lambda entry: entry.last_used)
         total = self._sweep_objects(now) + sum(entry.size for entry in entries if entry.kind != "servables")
+        files = sum(entry.size for entry in entries if entry.kind == "files")
         for entry in entries:
-            if now - entry.last_used <= MAX_AGE_S and total <= limit:
+            is_much = total > limit or (entry.kind == "files" and files > files_limit)
+            if now - entry.last_used <= MAX_AGE_S and not is_much:
                 continue
             if self._remove(entry):
                 total -= entry.size
+                files -= entry.size if entry.kind == "files" else 0
         self._sweep_objects(now)
         self._sweep_locks(now)
 

@@ -24,6 +24,7 @@ import msgpack
 from home_run.errors import CodecError
 from home_run.remote.batches import answer_packed, failure, pack_answer, run_batch
 from home_run.remote.errors import ChildLostError
+from home_run.remote.settings import isolation
 
 __all__ = ["answer_many"]
 
@@ -113,7 +114,7 @@ def _about(request: Mapping[str, Any]) -> list[Any]:
     """What a batch has to agree in with others; links to the same thing differ in their time alone."""
     return [
         request[name]["digest"] if name in ("servable", "environment") else request[name] for name in _SAME
-    ]
+    ] + [request.get("caller") if isolation() else None]
 
 
 def _read(requests: bytes) -> list[bytes]:

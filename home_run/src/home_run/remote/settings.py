@@ -3,6 +3,7 @@
 =======================  =====================================================================================
 ``DLHUB_CACHE``          Directory of what is kept; default ``$XDG_CACHE_HOME/dlhub`` or ``~/.cache/dlhub``.
 ``DLHUB_CACHE_BYTES``    Size to which it is pruned; default 32 GiB.
+``DLHUB_FILES_BYTES``    The same for fetched files alone; default 20 GiB. 0: none outlives its batch.
 ``DLHUB_IMAGE``          Directory of the servables that the worker's image brings, ``servables/<digest>/``,
                          with their ``environment/bin/python``: they are neither fetched nor built.
 ``DLHUB_ISOLATION``      From what the processes of servables are kept: ``network``, ``files`` or both, with a
@@ -14,7 +15,8 @@
                          come; default: whichever hub sends the batch.
 ``DLHUB_ENVIRONMENT``    Digest of the environment that this worker's own interpreter is, in an image that was
                          built for it: batches of it run in the worker's process.
-``DLHUB_CHILDREN``       Environments kept warm by one worker process; default 2.
+``DLHUB_CHILDREN``       Processes of environments kept warm by one worker process; default 2. With isolation
+                         there is one for each servable and caller.
 ``DLHUB_STAGING``        What references of tasks may name; see `home_run.staging.rules`. Default: files in
                          the hub's own store.
 =======================  =====================================================================================
@@ -34,6 +36,7 @@ __all__ = [
     "cache_bytes",
     "cache_directory",
     "children",
+    "files_bytes",
     "image_directory",
     "isolation",
     "isolation_paths",
@@ -61,6 +64,11 @@ def cache_directory() -> Path:
 def cache_bytes() -> int:
     """Return the size to which the cache is pruned, in bytes."""
     return int(os.environ.get("DLHUB_CACHE_BYTES") or 32 * _GIB)
+
+
+def files_bytes() -> int:
+    """Return the size to which the fetched files in the cache are pruned, in bytes."""
+    return int(os.environ.get("DLHUB_FILES_BYTES") or 20 * _GIB)
 
 
 def trusted_hubs() -> frozenset[str]:

@@ -25,8 +25,6 @@ __all__ = ["FileStore"]
 
 _DATA = "data"
 _RECORD = "sha256"
-#: A file of that many bytes may have the cache pruned before its time.
-LARGE_BYTES = 64 << 20
 
 
 class FileStore:
@@ -62,7 +60,7 @@ class FileStore:
 
         path = self._cache.ensure("files", sha256, lambda path: (path / _DATA).exists(), make)
         if size:
-            self._cache.prune(early=size >= LARGE_BYTES)
+            self._cache.grew(size)
         return path / _DATA
 
     def of_version(self, place: str, version: str, receive: Callable[[Path], Received]) -> tuple[Path, str]:
