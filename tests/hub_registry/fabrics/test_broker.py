@@ -309,6 +309,29 @@ async def test_what_is_withdrawn_on_its_way_to_the_broker_is_cancelled_when_it_i
     assert stage.endpoints.cancelled == [(USER_ENDPOINT_ID, [batch_id])]
 
 
+async def test_a_heartbeat_tells_the_load_of_the_site_without_this_hubs_own_batches(stage: Stage) -> None:
+    endpoint = await stage.open()
+    assert stage.site.load is None
+    stage.submit(endpoint)
+    await stage.sent()
+    agent = {"free_workers": 0, "queued": 3, "capacity": 4, "warm": ["d" * 64]}
+    for purpose in ("gateway", "fabric"):
+        user_endpoint = UserEndpoint(
+            USER_ENDPOINT_ID, ENDPOINT_ID, purpose, OWNER, RECORD.config, {}, "online", 0.0,  # type: ignore[arg-type]
+            {"total_workers": 2, "agent": agent},
+        )  # fmt: skip
+        for strange in (replace(user_endpoint, config={}), replace(user_endpoint, identity=HUB)):
+            stage.endpoints.heeders[0](strange)
+        assert stage.site.load is None, "another user endpoint's, with workers of its own"
+        stage.endpoints.heeders[0](user_endpoint)
+    load = stage.site.load
+    assert load is not None
+    assert (load.workers, load.capacity, load.others) == (2, 4, 2 + 3 - 1)
+    assert load.warm == {"d" * 64}
+    stage.endpoints.tell("lost", "It is gone.")
+    assert stage.site.load is None
+
+
 async def test_the_hub_acts_as_the_owner_or_as_itself(stage: Stage) -> None:
     await stage.open()
     stage.endpoints.record = replace(RECORD, multi_user=True)

@@ -14,7 +14,7 @@ import msgpack
 import pytest
 
 from hub_registry.fabrics.errors import EndpointLostError
-from hub_registry.fabrics.interface import BatchDone, WorkerEnvironment
+from hub_registry.fabrics.interface import BatchDone, SiteLoad, WorkerEnvironment
 from hub_registry.routing import service
 from hub_registry.routing.interface import Call, Outcome, Work
 from hub_registry.routing.service import Router
@@ -85,6 +85,7 @@ class PlayedSite:
     refuses: str | None = None
     fail_with: list[Exception] = field(default_factory=list)
     is_online: bool = True
+    load: SiteLoad | None = None
 
     def __post_init__(self) -> None:
         self.name = f"site {self.id}"

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from simulation import PlayedSite, Scene, play
 
 from hub_registry.fabrics.errors import EndpointStartError
+from hub_registry.fabrics.interface import SiteLoad
 from hub_registry.routing.interface import Outcome
 from hub_registry.routing.service import OFFLINE_PATIENCE_S
 
@@ -75,6 +76,47 @@ def test_another_site_makes_nothing_later_than_by_one_of_its_batches(
     assert both <= alone * 1.05 + other.round_trip_s + max(other.event_s, 2.0)
     if event_s * count > 200 and slower < 30.0:
         assert both < 0.75 * alone, "it pays"
+
+
+def test_a_site_that_drains_gets_nothing_more_while_there_is_another(in_played_time: Play[None]) -> None:
+    quick = far(id="quick", round_trip_s=0.01, cold_start_s=0.1)
+    slow = far(id="slow", round_trip_s=2.0, cold_start_s=0.1)
+
+    async def scene() -> None:
+        async with Scene(quick, slow) as played:
+            await played.run(3)
+            assert quick.answered
+            quick.load = SiteLoad(played.clock(), 2, 2, draining=True)
+            quick.answered.clear()
+            await played.run(5)
+            assert quick.answered == []
+            await played.run(1, at=("quick",))
+            assert len(quick.answered) == 1, "there is nowhere else to wait"
+
+    in_played_time(scene())
+
+
+def test_the_second_call_goes_where_the_version_is_loaded(in_played_time: Play[None]) -> None:
+    one, two = (far(id=each, round_trip_s=0.01, cold_start_s=0.1) for each in ("one", "two"))
+
+    async def scene() -> None:
+        async with Scene(one, two) as played:
+            for site in (one, two):
+                await played.run(1, at=(site.id,))
+                now = played.clock()
+                site.load = SiteLoad(now, 2, 2, warm=frozenset({"d1"}), load_s={"d1": 1.0, "d2": 1.0})
+                site.answered.clear()
+            two.load = SiteLoad(played.clock(), 2, 2, warm=frozenset({"d1", "d2"}), load_s={"d2": 1.0})
+            await played.run(1, digest="d2")
+            assert (len(one.answered), len(two.answered)) == (0, 1)
+            # What others do there is worth more than a loading.
+            two.load = SiteLoad(
+                played.clock(), 2, 2, others=100, task_s=5.0, warm=frozenset({"d1", "d2"}), load_s={"d2": 1.0}
+            )
+            await played.run(1, digest="d2")
+            assert (len(one.answered), len(two.answered)) == (1, 1)
+
+    in_played_time(scene())
 
 
 def test_short_work_stays_near_and_opens_nothing_else(in_played_time: Play[float]) -> None:

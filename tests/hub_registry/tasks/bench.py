@@ -106,6 +106,7 @@ class PlayedFabric:
     id = "local"
     name = "played"
     fabric = "local"
+    load = None
 
     def __init__(self, workers: int = 2) -> None:
         self.workers = workers

@@ -85,6 +85,7 @@ class BrokerFabric:
         self._tasks: set[asyncio.Task[None]] = set()
         endpoints.watch(self.changed)
         endpoints.listen(self._on_event)
+        endpoints.heed(self._heard)
 
     def sites(self) -> list[BrokerSite]:
         """See `Fabric.sites`."""
@@ -217,11 +218,19 @@ class BrokerFabric:
             if waiting is not None:
                 waiting.done(FabricError(f"The site's answer cannot be read. {error.message}"))
 
+    def _heard(self, user_endpoint: UserEndpoint) -> None:
+        """A heartbeat has come: what the router is to know of it."""
+        site = self._sites.get(user_endpoint.endpoint_id)
+        if site is not None and user_endpoint.purpose == PURPOSE:
+            site.heard(user_endpoint)
+
     def _on_event(self, event: UserEndpointEvent) -> None:
         if event.purpose != PURPOSE:
             return
         if event.kind == "idle":
-            if any(each.batches.published_before(event.at) for each in self._opened_at(event)):
+            if any(
+                each.batches.published_before(event.at) for each in self.opened_at(event.user_endpoint_id)
+            ):
                 self.spawn(self._end_unanswered(event))
             return
         for starting in self._starting.get(event.user_endpoint_id, ()):
@@ -235,11 +244,14 @@ class BrokerFabric:
             return
         # Also where it could not be started again: its batches may run elsewhere, or fail at the next start.
         error = EndpointLostError(f"The endpoint {event.endpoint_id} is lost. {event.reason}")
-        for endpoint in self._opened_at(event):
+        if (site := self._sites.get(event.endpoint_id)) is not None:
+            site.load = None
+        for endpoint in self.opened_at(event.user_endpoint_id):
             endpoint.lose(error)
 
-    def _opened_at(self, event: UserEndpointEvent) -> list[BrokerEndpoint]:
-        return [each for each in self.opened if each.user_endpoint_id == event.user_endpoint_id]
+    def opened_at(self, user_endpoint_id: str) -> list[BrokerEndpoint]:
+        """What was opened at a user endpoint: one for each environment."""
+        return [each for each in self.opened if each.user_endpoint_id == user_endpoint_id]
 
     async def _end_unanswered(self, event: UserEndpointEvent) -> None:
         """Give up the batches that a user endpoint with nothing left to do has not answered."""
@@ -249,7 +261,7 @@ class BrokerFabric:
             return
         if depth is None or depth[0] > 0:  # they wait in the queue
             return
-        for endpoint in self._opened_at(event):
+        for endpoint in self.opened_at(event.user_endpoint_id):
             for waiting in endpoint.batches.published_before(event.at):
                 log.warning("answer_lost", site=event.endpoint_id, batch=waiting.id)
                 error = EndpointLostError(

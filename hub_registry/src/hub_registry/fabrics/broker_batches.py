@@ -62,6 +62,9 @@ class Batches:
         waiting = self._waiting[batch_id] = Waiting(batch_id, done)
         return waiting
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def find(self, batch_id: str) -> Waiting | None:
         """A batch that is waited for."""
         return self._waiting.get(batch_id)

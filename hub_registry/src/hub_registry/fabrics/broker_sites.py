@@ -17,11 +17,13 @@ from hub_registry.endpoints.interface import EndpointRecord, UserEndpoint
 from hub_registry.errors import RegistryError
 from hub_registry.fabrics import wire
 from hub_registry.fabrics.broker_batches import Batches, Waiting, believable_workers, prefetch_of
+from hub_registry.fabrics.broker_loads import read_load
 from hub_registry.fabrics.broker_refusals import REFUSED_S, Refusals
 from hub_registry.fabrics.broker_runtime import user_runtime
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, FabricError
-from hub_registry.fabrics.interface import BatchDone, Withdraw, WorkerEnvironment
+from hub_registry.fabrics.interface import BatchDone, SiteLoad, Withdraw, WorkerEnvironment
 from hub_registry.fabrics.wire_errors import SiteError, WorkersGoneError
+from hub_registry.identity.interface import Identity
 
 if TYPE_CHECKING:
     from hub_registry.fabrics.broker import BrokerFabric
@@ -152,6 +154,8 @@ class BrokerSite:
         self._fabric = fabric
         self.record = record
         self.id = record.id
+        #: See `Site.load`.
+        self.load: SiteLoad | None = None
         self._refusals = Refusals()
 
     @property
@@ -196,10 +200,21 @@ class BrokerSite:
     async def user_endpoint(self) -> UserEndpoint:
         """The site's user endpoint for servables, started if it does not run."""
         record = self.record
-        identity = self._fabric.identity if record.multi_user else record.owner_identity
         return await self._fabric.endpoints.user_endpoint(
-            record, "fabric", identity, record.config, user_runtime()
+            record, "fabric", self._identity, record.config, user_runtime()
         )
+
+    @property
+    def _identity(self) -> Identity:
+        return self._fabric.identity if self.record.multi_user else self.record.owner_identity
+
+    def heard(self, user_endpoint: UserEndpoint) -> None:
+        """Take in a heartbeat of one of its user endpoints."""
+        mine = user_endpoint.identity.id == self._identity.id and user_endpoint.config == self.record.config
+        if mine:
+            opened = self._fabric.opened_at(user_endpoint.id)
+            own = sum(len(each.batches) for each in opened)
+            self.load = read_load(user_endpoint.report, own, time.monotonic())
 
     def learn(self, environment: WorkerEnvironment, error: SiteError) -> None:
         """Take in that it cannot run an environment."""

@@ -108,6 +108,7 @@ class GlobusSite:
     """An endpoint that the settings name."""
 
     fabric = "globus"
+    load = None
 
     def __init__(self, fabric: GlobusFabric, endpoint_id: str) -> None:
         self._fabric = fabric

@@ -6,8 +6,8 @@ A fabric opens an endpoint for an environment; the endpoint answers batches. A b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +33,44 @@ BatchDone = Callable[["bytes | Exception"], None]
 #: Says that nobody waits for a batch any more. Never blocks, does nothing where the batch was answered; where
 #: no worker has begun it, it will not run, and is answered with an error.
 Withdraw = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteLoad:
+    """What a site has said of its workers last, with what is known here beside it.
+
+    Attributes
+    ----------
+    heard_at
+        When, by `time.monotonic`.
+    workers, capacity
+        Worker processes there were, and that there could be.
+    others
+        Tasks of others that workers had, or that waited for one: all of them but this hub's own batches.
+    task_s
+        Seconds for which a task keeps a worker there, or None.
+    warm
+        Digests of the versions that workers had loaded.
+    load_s
+        Seconds that loading a version took there, by digest.
+    start_s
+        Seconds from the submission of its latest block to that block's first worker, or None.
+    pending_s
+        For how long a block had been waited for that has no worker yet; None where none was.
+    draining
+        Whether it took no tasks any more.
+    """
+
+    heard_at: float
+    workers: int
+    capacity: int
+    others: int = 0
+    task_s: float | None = None
+    warm: frozenset[str] = frozenset()
+    load_s: Mapping[str, float] = field(default_factory=dict)
+    start_s: float | None = None
+    pending_s: float | None = None
+    draining: bool = False
 
 
 class Endpoint(Protocol):
@@ -76,6 +114,8 @@ class Site(Protocol):
         What people call it.
     fabric
         Name of the fabric that reaches it.
+    load
+        What it has said of its workers last; None where it says nothing of the kind.
     """
 
     @property
@@ -86,6 +126,9 @@ class Site(Protocol):
 
     @property
     def fabric(self) -> str: ...
+
+    @property
+    def load(self) -> SiteLoad | None: ...
 
     def refusal(self, environment: WorkerEnvironment) -> str | None:
         """Why it cannot run an environment (another version of Python for instance); None where it can."""

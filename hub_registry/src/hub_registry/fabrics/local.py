@@ -112,6 +112,7 @@ class LocalFabric:
     id = "local"
     name = "local"
     fabric = "local"
+    load = None
 
     def __init__(self, settings: Settings, runtime_path: Path, ahead: HeadStart | None = None) -> None:
         self._settings = settings

@@ -149,12 +149,15 @@ class Answer(NamedTuple):
         How long the batch kept the worker busy, in seconds.
     seconds_per_event
         The same for an event, without the time to load the servable.
+    load_s
+        The time to load the servable, in seconds; 0 where it was loaded before.
     """
 
     outcomes: dict[str, Outcome]
     left: set[str]
     busy_s: float
     seconds_per_event: float
+    load_s: float = 0.0
 
 
 def decode(answer: bytes, site: Site, *, dispatched: float, returned: float) -> Answer:
@@ -195,7 +198,7 @@ def decode(answer: bytes, site: Site, *, dispatched: float, returned: float) -> 
         loading = max((result["ns"].get("load", 0) for result in results), default=0) / 1e9
         busy = max(0.0, message["t1"] - message["t0"])
         seconds = max(0.0, busy - loading) / max(1, len(results))
-        return Answer(outcomes, left, busy, seconds)
+        return Answer(outcomes, left, busy, seconds, loading)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not an answer: {type(error).__name__}: {error}") from error
 

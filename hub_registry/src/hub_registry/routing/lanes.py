@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from hub_registry.routing.batch import TARGET_BATCH_S, RunTimes, target_s
 from hub_registry.routing.interface import Call, CallKey, Work
 from hub_registry.routing.scoring import Figures, Learned, Option
 
+#: So long, in seconds, a site is not sent what its rules forbid: what waits goes elsewhere, or ends.
+REFUSED_S = 5.0
 #: Workers that a site is believed to have before it was ever open.
 ASSUMED_WORKERS = 1
 
@@ -79,12 +82,17 @@ class Berth:
         Endpoints that failed or were lost since the last answer.
     avoid_until
         Until then other sites are tried first, by the router's clock.
+    refusals
+        Calls that the site's rules forbid, and what it said; see `refusal`.
     """
 
-    def __init__(self, site: Site, figures: Figures, run_times: RunTimes) -> None:
+    def __init__(self, site: Site, figures: Figures, run_times: RunTimes, load_s: dict[str, float]) -> None:
         self.site = site
         self.figures = figures
         self.run_times = RunTimes(run_times)
+        self._load_s = load_s
+        self._loaded_at: dict[str, float] = {}
+        self.refusals: dict[CallKey, tuple[float, Exception | None]] = {}
         self.endpoint: Endpoint | None = None
         self.opening: asyncio.Task[None] | None = None
         self.opening_since = 0.0
@@ -135,6 +143,16 @@ class Berth:
         self.avoid_until = now + min(most_s, pause_s * 2.0**self.strikes)
         self.strikes += 1
 
+    def refuse(self, key: CallKey, error: Exception, now: float) -> None:
+        """Take in that the site's rules forbid a call; for a moment, since they may change."""
+        self.refusals = {each: until for each, until in self.refusals.items() if until[0] > now}
+        self.refusals[key] = now + REFUSED_S, error
+
+    def refusal(self, key: CallKey, now: float) -> Exception | None:
+        """What the site said to a call that it has just refused."""
+        until, error = self.refusals.get(key, (now, None))
+        return error if now < until else None
+
     def target_s(self, now: float) -> float:
         """For how long a batch shall keep a worker busy here."""
         if self.figures.is_near:
@@ -152,6 +170,18 @@ class Berth:
             self.is_fresh = False
         elif flight.at_once and not flight.opens:
             figures.learn_transit(transit_s, flight.moved + size, now)
+
+    def note_loaded(self, digest: str, seconds: float, now: float) -> None:
+        """Take in that a version is loaded there, and how long that took; 0 where it was so before."""
+        self._loaded_at[digest] = now
+        if seconds > 0.0:
+            self._load_s[digest] = seconds
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the site has said that it takes nothing more."""
+        load = self.site.load
+        return load is not None and load.draining
 
     def is_quick(self, now: float) -> bool:
         """Whether a worker will be free in a moment, although all are busy."""
@@ -176,10 +206,9 @@ class Berth:
         limit = self.run_times.events_per_batch(call, self.target_s(now))
         events = max(1, min(limit, -(-waiting // max(1, self.workers - in_flight))))
         overdue_s = self._overdue_s(round_trip_s, now)
-        answer_s = scoring.wait_s(in_flight, self.workers, max(self._batch_s.value(now), overdue_s))
+        answer_s = self._wait_s(max(self._batch_s.value(now), overdue_s), now)
         answer_s += round_trip_s + figures.move_s(size * events, now) + events * event_s
-        if self.is_fresh or self.endpoint is None:
-            answer_s += self._opening_s(now)
+        answer_s += self._cold_s(call.digest, now)
         return Option(
             answer_s,
             scoring.rate(
@@ -192,6 +221,34 @@ class Berth:
             in_flight < (self.credit if self.run_times.knows(call) else min(self.workers, self.credit)),
             self.is_closed,
         )
+
+    def _wait_s(self, batch_s: float, now: float) -> float:
+        """Until a worker is free: see `wait` in `hub_registry.routing.scoring`."""
+        in_flight, load = len(self.flights), self.site.load
+        if load is None:
+            return scoring.wait_s(in_flight, self.workers, batch_s)
+        task_s = batch_s if load.task_s is None else load.task_s
+        others = scoring.others_left(load, task_s, now)
+        wait_s = scoring.wait_s(in_flight, max(1, load.workers), batch_s, others, task_s)
+        if load.capacity > load.workers:
+            wait_s = min(wait_s, scoring.block_s(load, self.figures.cold_start_s.value(now), now))
+        return wait_s
+
+    def _cold_s(self, digest: str, now: float) -> float:
+        """Until a worker there has loaded a version: see `cold` in `hub_registry.routing.scoring`."""
+        load = self.site.load
+        opening_s = self._opening_s(now) if self.is_fresh or self.endpoint is None else 0.0
+        if load is None:
+            return opening_s
+        if load.workers > 0 and (
+            digest in load.warm or self._loaded_at.get(digest, -math.inf) > load.heard_at
+        ):
+            return 0.0
+        block_s = 0.0
+        if load.workers == 0:
+            block_s = scoring.block_s(load, self.figures.cold_start_s.value(now), now)
+        loading_s = load.load_s.get(digest, self._load_s.get(digest, 0.0))
+        return max(opening_s, block_s + loading_s)
 
     def _overdue_s(self, round_trip_s: float, now: float) -> float:
         """For how long the oldest batch has kept a worker busy already."""
@@ -240,6 +297,12 @@ class Line:
         self.is_held = False
         self.queues: OrderedDict[CallKey, deque[Work]] = OrderedDict()
 
+    def usable(self, key: CallKey, now: float) -> list[Berth]:
+        """Its berths, but for those where a call was refused."""
+        if not any(berth.refusals for berth in self.berths):
+            return self.berths
+        return [berth for berth in self.berths if berth.refusal(key, now) is None]
+
     def find_certain(self, call: Call, waiting: int, now: float) -> Berth | None:
         """This machine, where it is open and answers so many waiting events before any other site could."""
         near = self.near
@@ -262,8 +325,9 @@ class Lane:
         self.busy: OrderedDict[tuple[str, ...], Line] = OrderedDict()
         #: Events in the queues.
         self.waiting = 0
-        #: What was learned at any site.
+        #: What was learned at any site: run times, and how long loading each version took last, in seconds.
         self.run_times = RunTimes()
+        self.load_s: dict[str, float] = {}
 
     @property
     def in_flight(self) -> int:
@@ -292,6 +356,13 @@ class Lane:
         del line.queues[key]
         if not line.queues:
             del self.busy[line.placement]
+
+    def drop(self, line: Line, key: CallKey) -> list[Work]:
+        """Take everything that waits in a queue."""
+        works = list(line.queues[key])
+        line.queues[key].clear()
+        self.served(line, key, len(works))
+        return works
 
     def drain(self, line: Line) -> list[Work]:
         """Take everything that waits in a line."""

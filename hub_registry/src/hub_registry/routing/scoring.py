@@ -4,14 +4,37 @@ For a batch of k events and b bytes, at a site with W workers where n batches ar
 
     answer = cold + wait + transit + move + run
 
-    cold     0 where the endpoint is open, else what is left of its start
-    wait     max(0, n + 1 - W) / W * B
+    cold     0 where the version is warm; else max(start, block + load)
+    start    0 where the endpoint is open and has answered, else what is left of its start
+    block    0 where there is a worker, else what is left of the start of one
+    load     0 where the version is loaded, else the time that loading it takes
+    wait     max(0, n + o + 1 - W) / W * (n * B + o * T) / (n + o); at most the start of a further block,
+             where the site can have more workers
     transit  round trip of a batch that does not wait and does nothing
     move     b / bandwidth; 0 where the site shares the hub's files
     run      k * seconds an event takes there
 
 B is the time for which a batch keeps a worker busy there, or that for which the oldest one in flight has
 been away already, if that is longer. All of these are learned (`Figures`), and begin with `GUESSES`.
+
+What others do at a site, and what it has loaded, only the site can say. An agent of ours does, in each
+heartbeat (`hub_registry.fabrics.interface.SiteLoad`; `endpoint_plugins.agent.reports`):
+
+==================== ===================================================================================
+W                    worker processes that are connected (``total_workers``), at least one
+o                    tasks of others: workers that are not free (``free_workers``), and tasks that wait
+                     (``queued``), less this hub's own batches at that moment; W workers have done W / T of
+                     them for each second since
+T                    seconds for which a task keeps a worker (``task_s``), or B
+warm                 the version is among those that workers had loaded (``warm``), or has been answered
+                     from there since, and there is a worker
+block                from the submission of its latest block to the first worker (``last_start_s``), or the
+                     learned cold start, less the age of the block that it waits for (``pending_s``)
+load                 as it took there (``load_s``), or as it took last anywhere, in an answer's stage `load`
+more workers         ``capacity`` is more than W
+==================== ===================================================================================
+
+A stock endpoint says none of it: then o, block and load are 0, nothing is warm, and W is what it last said.
 
 The site with the earliest answer gets the batch. Where it has no credit the batch waits for it, unless the
 last event of what waits would then be answered later than a site that has credit could answer it now::
@@ -30,6 +53,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from hub_registry.fabrics.interface import SiteLoad
 
 #: Weight of the newest measurement.
 LEARNING_RATE = 0.3
@@ -145,9 +170,28 @@ class Option:
     closed: bool
 
 
-def wait_s(in_flight: int, workers: int, batch_s: float) -> float:
-    """How long a batch waits for a worker, behind those in flight."""
-    return max(0, in_flight + 1 - workers) / max(1, workers) * batch_s
+def wait_s(in_flight: int, workers: int, batch_s: float, others: float = 0.0, other_s: float = 0.0) -> float:
+    """How long a batch waits for a worker, behind those in flight and what others gave the site."""
+    ahead = in_flight + others
+    if ahead <= 0.0:
+        return 0.0
+    each_s = (in_flight * batch_s + others * other_s) / ahead
+    return max(0.0, ahead + 1 - workers) / max(1, workers) * each_s
+
+
+def others_left(load: SiteLoad, task_s: float, now: float) -> float:
+    """How many of the others' tasks that a site had are still there."""
+    age_s = max(0.0, now - load.heard_at)
+    done = age_s * max(1, load.workers) / max(task_s, TICK_S)
+    return max(0.0, load.others - done)
+
+
+def block_s(load: SiteLoad, cold_start_s: float, now: float) -> float:
+    """Until a block that is waited for, or would be asked for now, has a worker."""
+    start_s = cold_start_s if load.start_s is None else load.start_s
+    if load.pending_s is None:
+        return start_s
+    return opening_s(start_s, load.pending_s + max(0.0, now - load.heard_at))
 
 
 def rate(events: int, batch_s: float, workers: int, credit: int, transit_s: float) -> float:

@@ -21,13 +21,14 @@ from hub_registry.fabrics.errors import (
     EndpointStartError,
     FabricError,
     NoSiteError,
+    RefusedBySiteError,
     WorkerLostError,
 )
 from hub_registry.fabrics.interface import Site, WorkerEnvironment
 from hub_registry.routing import batch as batches
 from hub_registry.routing import scoring
 from hub_registry.routing.endpoints import Opener
-from hub_registry.routing.interface import Outcome, Work
+from hub_registry.routing.interface import CallKey, Outcome, Work
 from hub_registry.routing.lanes import Berth, Flight, Lane, Line
 from hub_registry.routing.scoring import Figures
 from hub_registry.routing.sites import Sites
@@ -174,7 +175,7 @@ class Router:
         berth = lane.berths.get(site.id)
         if berth is None:
             figures = self._figures.setdefault(site.id, Figures(site.fabric))
-            berth = lane.berths[site.id] = Berth(site, figures, lane.run_times)
+            berth = lane.berths[site.id] = Berth(site, figures, lane.run_times, lane.load_s)
         berth.site = site
         return berth
 
@@ -228,6 +229,17 @@ class Router:
         for work in lane.drain(line):
             work.done(work, failure(error, 0.0))
 
+    def _give_up_refused(self, lane: Lane, line: Line, key: CallKey, now: float) -> None:
+        """End what waits in a queue: the rules of each of its sites forbid it."""
+        refusals = [(berth.site, berth.refusal(key, now)) for berth in line.berths]
+        site, error = refusals[0]
+        if len(refusals) > 1:
+            told = " ".join(f"{each.name}: {said}" for each, said in refusals)
+            error = RefusedBySiteError(told)
+        assert error is not None, "each has refused it"
+        for work in lane.drop(line, key):
+            work.done(work, failure(error, 0.0, site))
+
     # -- sending -------------------------------------------------------------------------------------------
 
     def _pump(self, lane: Lane) -> None:
@@ -247,12 +259,16 @@ class Router:
     def _send_one(self, lane: Lane, line: Line) -> bool:
         """Take the next batch of a line; False where it has to wait."""
         key, queue = next(iter(line.queues.items()))
-        berth, first = self._choose(lane, line, queue)
+        now = self._clock()
+        berths = line.usable(key, now)
+        if not berths:
+            self._give_up_refused(lane, line, key, now)
+            return True
+        berth, first = self._choose(lane, line, berths, queue)
         if berth is None or berth.endpoint is None:
             return False
         endpoint = berth.endpoint
         in_flight = len(berth.flights)
-        now = self._clock()
         # With every worker busy, this batch waits behind one of them: it shall not take what another,
         # free before that, could do.
         share = max(endpoint.workers - in_flight, 0) or endpoint.workers
@@ -280,9 +296,10 @@ class Router:
         self._on_sent(lane.environment.digest, batch)
         return True
 
-    def _choose(self, lane: Lane, line: Line, queue: deque[Work]) -> tuple[Berth | None, bool]:
-        """Where the next batch of a queue goes now, and whether nobody would answer it earlier."""
-        berths = line.berths
+    def _choose(
+        self, lane: Lane, line: Line, berths: list[Berth], queue: deque[Work]
+    ) -> tuple[Berth | None, bool]:
+        """To which of these the next batch of a queue goes, and whether nobody would answer it earlier."""
         if len(berths) == 1:
             berth = berths[0]
             if len(berth.flights) < berth.credit:
@@ -294,7 +311,7 @@ class Router:
         certain = line.find_certain(queue[0].call, lane.waiting, now)
         if certain is not None:
             return (certain if len(certain.flights) < certain.credit else None), True
-        usable = [berth for berth in berths if berth.avoid_until <= now] or berths
+        usable = [each for each in berths if each.avoid_until <= now and not each.is_draining] or berths
         usable = [berth for berth in usable if not berth.is_closed or self._opener.has_room(berth)]
         work = queue[0]
         near = all(berth.figures.is_near for berth in usable)
@@ -339,6 +356,7 @@ class Router:
             berth.run_times.learn(batch[0].call, read.seconds_per_event)
             if self._sites.are_several or not berth.figures.is_near:
                 berth.learn(flight, read.busy_s, len(answer), berth.last_used)
+                berth.note_loaded(batch[0].call.digest, read.load_s, berth.last_used)
         for work in reversed(batch):
             if work.id in left:
                 work.dispatched = 0.0
@@ -368,6 +386,9 @@ class Router:
         batch = [work for work in flight.batch if not work.cancelled]
         if self._stopping or not batch:
             return
+        if isinstance(error, RefusedBySiteError):
+            self._send_elsewhere(lane, flight, batch, error)
+            return
         for work in reversed(batch):
             limit = MAX_WORKER_DEATHS if died and len(flight.batch) == 1 else MAX_ATTEMPTS
             if work.attempts >= limit or not isinstance(error, AGAIN):
@@ -379,6 +400,16 @@ class Router:
             lane.push(self._line(lane, work.call.placement), work, front=True)
         log.warning("batch_lost", site=site.id, environment=lane.environment.digest, events=len(batch),
                     error=str(error))  # fmt: skip
+        self._pump(lane)
+
+    def _send_elsewhere(self, lane: Lane, flight: Flight, batch: list[Work], error: Exception) -> None:
+        """A site's rules forbid a batch: others may run it."""
+        log.warning("batch_refused", site=flight.berth.site.id, events=len(batch), error=str(error))
+        flight.berth.refuse(batch[0].call.key, error, self._clock())
+        for work in reversed(batch):
+            work.attempts -= 1  # it was not begun
+            work.dispatched = 0.0
+            lane.push(self._line(lane, work.call.placement), work, front=True)
         self._pump(lane)
 
     # -- what time changes ---------------------------------------------------------------------------------
