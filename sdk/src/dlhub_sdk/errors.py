@@ -32,6 +32,7 @@ an older script, or of plain Python, keeps working::
     │   ├── ServableError                       the servable raised; see below
     │   │   └── InvalidInputError [ValueError, TypeError]
     │   ├── TaskLostError                       the task failed outside the servable
+    │   │   └── RefusedBySiteError [PermissionError]    a site's own rules forbid it
     │   ├── TaskCancelledError
     │   ├── TaskPendingError                    a result was asked for that is not there yet
     │   └── WaitTimeoutError [TimeoutError]     the caller's patience ended before the task
@@ -71,6 +72,7 @@ __all__ = [
     "ProtocolError",
     "PublicationError",
     "PublicationNotFoundError",
+    "RefusedBySiteError",
     "RemoteTraceback",
     "ServableError",
     "ServableNotFoundError",
@@ -347,6 +349,12 @@ class TaskLostError(TaskError):
 
     who = "site"
     kind = "task-lost"
+
+
+class RefusedBySiteError(TaskLostError, PermissionError):
+    """The rules of the site where it would have run do not let the caller run it, or not with as much."""
+
+    kind = "refused-by-site"
 
 
 class TaskCancelledError(TaskError):

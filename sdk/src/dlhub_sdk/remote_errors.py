@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 from dlhub_sdk.errors import (
     InvalidInputError,
+    RefusedBySiteError,
     ServableError,
     TaskCancelledError,
     TaskError,
@@ -41,6 +42,8 @@ def task_error(
     cls: type[TaskError]
     if failure.get("kind") == "cancelled":
         cls = TaskCancelledError
+    elif failure.get("kind") == RefusedBySiteError.kind:
+        cls = RefusedBySiteError
     elif str(failure.get("module")).startswith("hub_registry"):
         cls = TaskLostError
     else:

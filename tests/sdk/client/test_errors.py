@@ -52,6 +52,7 @@ def test_message_says_the_remedy() -> None:
         (errors.WaitTimeoutError, concurrent.futures.TimeoutError),
         (errors.HubUnreachableError, ConnectionError),
         (errors.NotAuthenticatedError, PermissionError),
+        (errors.RefusedBySiteError, PermissionError),
     ],
 )
 def test_is_caught_by_what_scripts_catch(cls: type[DLHubError], also: type[Exception]) -> None:

@@ -8,6 +8,7 @@
         ├── EndpointLostError    operator    it ended with batches on it (transient)
         ├── WorkerLostError      publisher   a worker died on a batch (transient: once more, then it counts)
         ├── NoSiteError          site        none of the sites where it may run can run it
+        ├── RefusedBySiteError   site        a site's own rules do not let this caller run it there
         └── DeadlineError        caller      the caller's deadline was over before it had ended
 """
 
@@ -55,3 +56,10 @@ class DeadlineError(FabricError):
 
     who = "caller"
     kind = "deadline-exceeded"
+
+
+class RefusedBySiteError(FabricError):
+    """The rules of a site do not let this caller run this servable there, or not with as much."""
+
+    who = "site"
+    kind = "refused-by-site"

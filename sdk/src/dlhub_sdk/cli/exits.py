@@ -12,6 +12,7 @@ from dlhub_sdk.errors import (
     NotAuthenticatedError,
     NotFoundError,
     NotPermittedError,
+    RefusedBySiteError,
     ServableError,
 )
 
@@ -52,6 +53,7 @@ _BY_CLASS: tuple[tuple[type[DLHubError], int], ...] = (
     (NotFoundError, NOT_FOUND),
     (NotAuthenticatedError, NOT_AUTHORISED),
     (NotPermittedError, NOT_AUTHORISED),
+    (RefusedBySiteError, NOT_AUTHORISED),
     (HubUnreachableError, UNREACHABLE),
     (ConfigurationError, USAGE),
     (CommandLineError, USAGE),
