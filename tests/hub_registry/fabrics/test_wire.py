@@ -29,7 +29,7 @@ from parsl.jobs.errors import TooManyJobFailuresError
 import home_run.remote
 from hub_registry.depot.service import Depot
 from hub_registry.fabrics import wire
-from hub_registry.fabrics.errors import EndpointLostError, FabricError, WorkerLostError
+from hub_registry.fabrics.errors import EndpointLostError, FabricError, RefusedBySiteError, WorkerLostError
 from hub_registry.fabrics.wire import Sent, Wire
 from hub_registry.fabrics.wire_answers import moments
 from hub_registry.fabrics.wire_errors import (
@@ -467,8 +467,9 @@ def test_what_our_agent_says_is_understood() -> None:
     assert account.everything
     assert "Invalid account" in account.message
     refused = error("SERVABLE_NOT_ALLOWED", "The policy of this site does not let it run.")
-    assert isinstance(refused, SiteError)
-    assert not refused.lasting, "others of its environment may run there"
+    assert isinstance(refused, RefusedBySiteError)
+    assert not isinstance(refused, EndpointLostError), "nothing is lost, and others may run there"
+    assert refused.message == "The policy of this site does not let it run."
 
 
 def test_small_batches_are_packed_at_once_and_others_as_well(tmp_path: Path) -> None:

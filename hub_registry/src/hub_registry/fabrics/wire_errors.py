@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hub_registry.fabrics.errors import EndpointLostError, FabricError, WorkerLostError
+from hub_registry.fabrics.errors import EndpointLostError, FabricError, RefusedBySiteError, WorkerLostError
 
 #: What is quoted of a site's own words, in characters.
 QUOTED = 2000
@@ -105,8 +105,7 @@ def error_of_result(text: str, function_id: str, code: str = "", said: str = "")
         # Whoever still waits for a part of it has it run again.
         return EndpointLostError(f"The site has not begun the batch: {said}")
     if code == "SERVABLE_NOT_ALLOWED":
-        # Others of the same environment may run there.
-        return SiteError(f"The site's policy refuses the servable: {said}", lasting=False)
+        return RefusedBySiteError(said)
     if code == "FUNCTION_NOT_ALLOWED" or _NOT_ALLOWED.search(text):
         return SiteError(
             f"The site does not allow the hub's function: {said}.",
