@@ -121,22 +121,27 @@ def test_a_caller_has_as_many_calls_as_allowed_and_holds_up_nobody() -> None:
     waiting = Waiting()
     ann = Share("ann", 1, most=2)
     hers = [waiting.add(digest, share=ann) for digest in "aabbcc"]
-    assert waiting.lanes.held_back == 4
+    assert waiting.lanes.held_back() == 4
     first, second = waiting.lanes.take(9), waiting.lanes.take(9)
     assert ids(first + second) == ids([hers[0], hers[1]])
     assert waiting.take(9) == []
-    assert waiting.lanes.held_back == 4
+    assert waiting.lanes.held_back() == 4
     assert not waiting.lanes.go_ahead
     others = [waiting.add("a", share=Share("bob", 1, most=2)), waiting.add("c", share=Share("ann", 2)),
               waiting.add("a")]  # fmt: skip
     assert [waiting.take(9) for _ in others] == [[each.id] for each in others]
+    assert waiting.lanes.full() == []
+    many = [waiting.add("d", share=ann) for _ in range(16)]
+    assert waiting.lanes.full() == [("ann", each) for each in "bcd"], "of the digests that wait"
+    for each in many:
+        waiting.lanes.remove(each)
     waiting.lanes.ended(second)
-    assert waiting.lanes.held_back == 3
+    assert waiting.lanes.held_back() == 3
     assert waiting.take(9) == [hers[2].id]
     assert waiting.take(9) == []
     for each in hers[3:]:
         waiting.lanes.remove(each)
-    assert waiting.lanes.held_back == 0
+    assert waiting.lanes.held_back() == 0
 
 
 def test_credit_follows_what_the_workers_do() -> None:

@@ -112,6 +112,7 @@ async def test_a_caller_has_no_more_workers_than_allowed_and_holds_up_nobody(
     (workers,) = site.made
     hers = [await send(hub, id, A, "ann") for _ in range(100)]
     await until(lambda: hub.latest(id)["agent"].get("held_back", 0) > 8, "it takes more than its credit was")
+    assert hub.latest(id)["agent"]["full"] == [["ann" * 8, A]]
     his = await send(hub, id, A, "bob")
     theirs = await send(hub, id, B, "eve")
     await until(lambda: len(workers.calls) == 3, "neither waits for hers")

@@ -20,6 +20,8 @@ AGENT = {
     "free_workers": 1,
     "capacity": 8,
     "queued": 5,
+    "held_back": 3,
+    "full": [["ann", "d"], "nonsense", ["x"]],
     "warm": ["a", "b"],
     "blocks": {"running": 1, "pending": 1},
     "load_s": {"a": 0.5},
@@ -43,6 +45,8 @@ def test_an_agents_report_is_read() -> None:
         start_s=12.5,
         pending_s=3.0,
         draining=False,
+        held_back=3,
+        full=frozenset({("ann", "d")}),
     )
 
 

@@ -1,4 +1,4 @@
-"""What sites' own rules forbid goes elsewhere, or is told; in played time."""
+"""What a site's own rules forbid goes elsewhere, or is told; what they limit holds up nobody."""
 
 import asyncio
 import sys
@@ -15,7 +15,7 @@ from simulation import PlayedEndpoint, PlayedSite, Scene, play
 
 from hub_registry.accounts.interface import Principal
 from hub_registry.fabrics.errors import RefusedBySiteError
-from hub_registry.fabrics.interface import BatchDone, WorkerEnvironment
+from hub_registry.fabrics.interface import BatchDone, SiteLoad, WorkerEnvironment
 from hub_registry.routing.interface import Call, Outcome, Work
 from hub_registry.routing.lanes import REFUSED_S
 
@@ -24,9 +24,10 @@ ANN, BOB = (Principal(id=name * 8, name=name, role="user") for name in ("ann", "
 
 @dataclass(eq=False)
 class StrictSite(PlayedSite):
-    """A site that runs nothing of some callers; `asked` is whose batches have come."""
+    """A site that runs nothing of some callers, and holds back others; `asked` is whose batches have come."""
 
     forbids: set[str] = field(default_factory=set)
+    holds: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
 
     async def open(
@@ -46,7 +47,7 @@ class StrictEndpoint(PlayedEndpoint):
         if name in site.forbids:
             error = RefusedBySiteError(f"The policy of {site.id} does not let {name} run it.")
             self.loop.call_later(site.round_trip_s / 2, self._answer, done, error)
-        else:
+        elif name not in site.holds:
             super()._arrived(request, done)
 
 
@@ -129,5 +130,31 @@ def test_rules_that_have_changed_count_a_moment_later(monkeypatch: pytest.Monkey
             site.forbids.clear()
             await asyncio.sleep(REFUSED_S)
             assert errors(await calls.send(ANN)) == set()
+
+    play(scene(), monkeypatch)
+
+
+def test_a_caller_who_is_held_back_at_a_site_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = strict("far", workers=2, prefetch=2)
+    site.holds = {"ann"}
+
+    async def scene() -> None:
+        async with Scene(site) as scene:
+            calls = Calls(scene)
+            hers = calls.send(ANN, 50)
+            await asyncio.sleep(10)
+            assert site.asked == ["ann"] * 4, "all that it has credit for"
+            his = calls.send(BOB, 5)
+            await asyncio.sleep(10)
+            assert "bob" not in site.asked
+            site.load = SiteLoad(0.0, 2, 2, held_back=3, full=frozenset({(ANN.id, "d")}))
+            assert errors(await his) == set()
+            assert site.asked.count("ann") == 4, "it has more than enough of hers"
+            again = calls.send(BOB)
+            assert errors(await again) == set()
+            site.load = SiteLoad(0.0, 2, 2, held_back=3)
+            await asyncio.sleep(10)
+            assert site.asked.count("ann") > 4, "it wants more"
+            assert not hers.done()
 
     play(scene(), monkeypatch)

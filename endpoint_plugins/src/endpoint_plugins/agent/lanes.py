@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 
 from endpoint_plugins.agent.held import Held, Lane
 from endpoint_plugins.agent.servables import BatchKey, is_servable
-from endpoint_plugins.agent.shares import Shares
+from endpoint_plugins.agent.shares import Share, Shares
 
 #: What a shared call is expected to take at most, in seconds; of functions, whose times vary more, less.
 TARGET_S = 0.05
@@ -23,6 +23,10 @@ QUICK_S = 0.005
 SLOW_S = 0.5
 MAX_BATCHES = 512
 MAX_BYTES = 4 * 1024**2
+#: So many tasks of a caller wait for each worker that the caller may have, before the hub is to send no more.
+ENOUGH = 8
+#: Of so many callers and versions the hub is told.
+MAX_FULL = 256
 #: Weight of the newest call in what is learned.
 LEARNING_RATE = 0.3
 #: Servables and functions of which something is remembered.
@@ -87,9 +91,17 @@ class Lanes:
         """The call of tasks that were taken has ended, or is not made."""
         self._shares.end(tasks[0].share)
 
-    @property
     def held_back(self) -> int:
         """Tasks that wait for others of their caller, and not for a worker."""
+        return sum(self._held_back().values())
+
+    def full(self) -> list[tuple[str, str]]:
+        """Callers, and versions, of which more than enough is held back."""
+        most = {share for share, count in self._held_back().items() if count > ENOUGH * (share.most or 1)}
+        keys = {(share.caller, key[1]) for key, share in self._lanes if share is not None and share in most}
+        return sorted(keys)[:MAX_FULL]
+
+    def _held_back(self) -> dict[Share, int]:
         return self._shares.held_back((lane[1], len(tasks)) for lane, tasks in self._lanes.items())
 
     @property

@@ -33,6 +33,7 @@ def user_endpoint_state(
     running: int,
     queued: int,
     held_back: int,
+    full: Sequence[tuple[str, str]],
     warm: Sequence[str],
     load_s: Mapping[str, float],
     task_s: float | None,
@@ -42,7 +43,8 @@ def user_endpoint_state(
     """State of a user endpoint: the stock engine's names, and under ``agent`` what only this one knows.
 
     Under ``agent``: ``free_workers`` and ``capacity``, worker processes; ``queued``, tasks that none has;
-    ``held_back``, those of them whose callers have as many workers as they may;
+    ``held_back``, those of them whose callers have as many workers as they may, and ``full``, callers and
+    versions of which that is more than enough;
     ``warm``, digests of the versions that workers have loaded, and ``load_s``, seconds that each took;
     ``task_s``, seconds that a task keeps a worker; ``blocks``, jobs by state; ``last_start_s``, seconds from
     the submission of a block to its first worker, and ``pending_s``, for how long the oldest has waited that
@@ -66,6 +68,7 @@ def user_endpoint_state(
             "capacity": workers.capacity,
             "queued": queued,
             "held_back": held_back,
+            "full": [list(each) for each in full],
             "warm": list(warm),
             "blocks": dict(Counter(block.status for block in workers.blocks)),
             "load_s": dict(load_s),

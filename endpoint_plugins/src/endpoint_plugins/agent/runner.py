@@ -78,7 +78,12 @@ class Runner:
     @property
     def held_back(self) -> int:
         """Of these, tasks that wait for others of their caller: more workers would be no use."""
-        return self._lanes.held_back
+        return self._lanes.held_back()
+
+    @property
+    def full(self) -> list[tuple[str, str]]:
+        """Ids of callers, and digests, of which nothing more is to come for now."""
+        return self._lanes.full()
 
     @property
     def task_s(self) -> float | None:

@@ -50,8 +50,8 @@ class Shares:
         """Whether no call of it can be made now."""
         return share is not None and share.most is not None and self._calls[share] >= share.most
 
-    def held_back(self, waiting: Iterable[tuple[Share | None, int]]) -> int:
-        """Of so many tasks that wait, those for which a free worker would be no use.
+    def held_back(self, waiting: Iterable[tuple[Share | None, int]]) -> dict[Share, int]:
+        """Of so many tasks that wait, those for which a free worker would be no use, by share.
 
         Parameters
         ----------
@@ -62,6 +62,5 @@ class Shares:
         for share, count in waiting:
             if share is not None and share.most is not None:
                 by_share[share] += count
-        return sum(
-            max(0, count - (share.most or 0) + self._calls[share]) for share, count in by_share.items()
-        )
+        beyond = {each: count - (each.most or 0) + self._calls[each] for each, count in by_share.items()}
+        return {each: count for each, count in beyond.items() if count > 0}

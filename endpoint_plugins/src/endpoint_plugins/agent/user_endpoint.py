@@ -178,6 +178,7 @@ class UserEndpoint:
         """Cancel what has not begun, also what has not arrived; how many tasks are answered with that."""
         found = self._book.cancel(task_ids)
         self._runner.refuse(found, *_CANCELLED)
+        self._log.info("tasks_cancelled", not_begun=len(found))
         return len(found)
 
     def stop(self, drain_s: float | None = None) -> None:
@@ -380,6 +381,7 @@ class UserEndpoint:
             running=self._runner.calls,
             queued=self._runner.waiting + self._in_queue,
             held_back=held_back,
+            full=self._runner.full,
             warm=self._runner.warm,
             load_s=self._runner.load_s,
             task_s=self._runner.task_s,

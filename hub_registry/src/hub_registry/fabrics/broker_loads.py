@@ -44,7 +44,15 @@ def read_load(report: Mapping[str, Any], own: int, now: float) -> SiteLoad | Non
         start_s=_seconds(said.get("last_start_s")),
         pending_s=_seconds(said.get("pending_s")),
         draining=is_draining(report),
+        held_back=_count(said.get("held_back"), MAX_TASKS),
+        full=_pairs(said.get("full")),
     )
+
+
+def _pairs(value: object) -> frozenset[tuple[str, str]]:
+    pairs = value[:MAX_VERSIONS] if isinstance(value, list) else []
+    read = (each for each in pairs if isinstance(each, list) and len(each) == 2)
+    return frozenset((str(caller), str(digest)) for caller, digest in read)
 
 
 def _count(value: object, most: int) -> int:

@@ -59,6 +59,10 @@ class SiteLoad:
         For how long a block had been waited for that has no worker yet; None where none was.
     draining
         Whether it took no tasks any more.
+    held_back
+        Tasks that waited there because their callers had as many workers as the site lets them have.
+    full
+        Callers, by id, and versions of which no more is to be sent for now.
     """
 
     heard_at: float
@@ -71,6 +75,8 @@ class SiteLoad:
     start_s: float | None = None
     pending_s: float | None = None
     draining: bool = False
+    held_back: int = 0
+    full: frozenset[tuple[str, str]] = frozenset()
 
 
 class Endpoint(Protocol):

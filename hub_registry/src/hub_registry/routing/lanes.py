@@ -127,10 +127,15 @@ class Berth:
         self.last_used = now
 
     def resize(self) -> None:
-        """Follow the endpoint's number of workers, which a site may change."""
+        """Follow the endpoint's number of workers, which a site may change.
+
+        What it holds back, since it would give one caller too many of them, is no reason to send nothing of
+        others.
+        """
         if self.endpoint is not None:
             self.workers = self.endpoint.workers
-            self.credit = self.workers + self.endpoint.prefetch
+            held_back = 0 if self.site.load is None else self.site.load.held_back
+            self.credit = self.workers + self.endpoint.prefetch + min(held_back, len(self.flights))
 
     def gone(self) -> Endpoint | None:
         """Forget the endpoint; it is returned."""
@@ -152,6 +157,11 @@ class Berth:
         """What the site said to a call that it has just refused."""
         until, error = self.refusals.get(key, (now, None))
         return error if now < until else None
+
+    def is_full(self, key: CallKey) -> bool:
+        """Whether the site has more than enough of a call's caller."""
+        load = self.site.load
+        return load is not None and bool(load.full) and (key[3], key[0]) in load.full
 
     def target_s(self, now: float) -> float:
         """For how long a batch shall keep a worker busy here."""
@@ -297,11 +307,17 @@ class Line:
         self.is_held = False
         self.queues: OrderedDict[CallKey, deque[Work]] = OrderedDict()
 
-    def usable(self, key: CallKey, now: float) -> list[Berth]:
-        """Its berths, but for those where a call was refused."""
-        if not any(berth.refusals for berth in self.berths):
-            return self.berths
-        return [berth for berth in self.berths if berth.refusal(key, now) is None]
+    def find_queue(self, now: float) -> tuple[CallKey, list[Berth]] | None:
+        """The next queue that is not held back everywhere, and its berths that do not refuse it.
+
+        None of these where all refuse it.
+        """
+        for key in self.queues:
+            berths = [each for each in self.berths if not each.refusals or each.refusal(key, now) is None]
+            ready = [each for each in berths if not each.is_full(key)]
+            if ready or not berths:
+                return key, ready
+        return None
 
     def find_certain(self, call: Call, waiting: int, now: float) -> Berth | None:
         """This machine, where it is open and answers so many waiting events before any other site could."""

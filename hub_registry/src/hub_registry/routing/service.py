@@ -115,8 +115,9 @@ class Router:
         call = work.call
         lane = self._lanes.get(call.environment.digest) or self._lane(call.environment)
         line = lane.lines.get(call.placement) or self._line(lane, call.placement)
+        is_first = call.key not in line.queues
         lane.push(line, work)
-        if not line.is_held:
+        if is_first or not line.is_held:
             self._pump(lane)
 
     def warm(self, environment: WorkerEnvironment) -> None:
@@ -258,9 +259,12 @@ class Router:
 
     def _send_one(self, lane: Lane, line: Line) -> bool:
         """Take the next batch of a line; False where it has to wait."""
-        key, queue = next(iter(line.queues.items()))
         now = self._clock()
-        berths = line.usable(key, now)
+        found = line.find_queue(now)
+        if found is None:
+            return False
+        key, berths = found
+        queue = line.queues[key]
         if not berths:
             self._give_up_refused(lane, line, key, now)
             return True
@@ -433,7 +437,9 @@ class Router:
                 for line in list(lane.busy.values()):
                     if line.stranded_at is not None and line.stranded_at < before:
                         self._give_up(lane, line)
-                if lane.busy and len(lane.berths) > 1:
+                for berth in lane.berths.values():
+                    berth.resize()
+                if lane.busy:
                     self._pump(lane)
 
 
