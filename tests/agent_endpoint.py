@@ -144,13 +144,19 @@ class NewUser(AgentEndpoint):
         As of `AgentEndpoint`; the workers have `env` only where the product passes it on.
     hub
         Whose gateway it is to use.
+
+    Attributes
+    ----------
+    client
+        As whom it registers.
     """
 
     def __init__(
         self, installation: StockInstallation, hub: GatewayProcess, name: str, env: Mapping[str, str]
     ) -> None:
-        client = hub.new_client()
-        super().__init__(installation, hub.gateway_url, client.id, client.secret, name=name, env=env)
+        self.client = hub.new_client()
+        account = self.client.id, self.client.secret
+        super().__init__(installation, hub.gateway_url, *account, name=name, env=env)
         self._hub = hub
         (self.directory / "profile.yaml").unlink()
 

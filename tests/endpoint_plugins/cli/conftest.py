@@ -11,11 +11,19 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from endpoint_plugins.cli.app import app
+from testbed.fixtures import containers, docker, docker_of_process, pbs_of_process, slurm_of_process
 from testbed.fixtures import pbs as pbs_cluster
-from testbed.fixtures import pbs_of_process, slurm_of_process
 from testbed.fixtures import slurm as slurm_cluster
 
-__all__ = ["pbs_cluster", "pbs_of_process", "slurm_cluster", "slurm_of_process"]
+__all__ = [
+    "containers",
+    "docker",
+    "docker_of_process",
+    "pbs_cluster",
+    "pbs_of_process",
+    "slurm_cluster",
+    "slurm_of_process",
+]
 
 Cli = Callable[..., Result]
 

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ import pytest
 
 from gateway_process import GatewayProcess
 from rabbitmq import RabbitServer
+from testbed import images
+from testbed.containers import WORKER as PODMAN_IMAGE
+from testbed.containers import Containers
+from testbed.docker import WORKER as DOCKER_IMAGE
+from testbed.docker import DockerDaemon
 from testbed.pbs import PbsCluster
 from testbed.slurm import SlurmCluster
 
@@ -123,6 +129,56 @@ def test_on_this_machine(here: Site) -> None:
         assert f"passed   {name}" in out
     assert "dlhub-endpoint start" in out
     assert not list(here.directory.glob("check/*")), "its logs are gone"
+
+
+#: A runtime's image, the variables by which it is found, and what tells the containers that run.
+Image = tuple[str, Mapping[str, str], Callable[[], list[str]]]
+
+PODMAN = pytest.param("podman", marks=pytest.mark.service("podman"))
+DOCKER = pytest.param("docker", marks=pytest.mark.service("docker"))
+CHARLIECLOUD = pytest.param("charliecloud", marks=pytest.mark.service("charliecloud"))
+BUBBLEWRAP = pytest.param("bubblewrap", marks=pytest.mark.service("bubblewrap", "debian-images"))
+
+
+@pytest.fixture
+def image(request: pytest.FixtureRequest, runtime: str) -> Image:
+    """The image of the test bed's workers, for a runtime."""
+    if runtime == "docker":
+        daemon: DockerDaemon = request.getfixturevalue("docker")
+        return DOCKER_IMAGE, daemon.variables, daemon.running
+    containers: Containers = request.getfixturevalue("containers")
+    if runtime == "podman":
+        return PODMAN_IMAGE, containers.variables, containers.running
+    directory = containers.image_directory(f"check-{uuid.uuid4().hex}", images.worker_directory())
+    return str(directory), containers.variables, list
+
+
+@pytest.mark.parametrize("runtime", [PODMAN, DOCKER, CHARLIECLOUD])
+def test_in_a_container(here: Site, image: Image, runtime: str) -> None:
+    name, variables, running = image
+    status, steps = here.check("--no-hub", *in_container(runtime, name), **variables)
+    assert status == 0, steps
+    assert verdicts(steps) == dict.fromkeys(BLOCK, "passed")
+    assert f"in {runtime} with {name}" in steps["start"]["said"]
+    assert "/opt/worker/bin/python3" in steps["file"]["said"], "the interpreter is the image's"
+    assert running() == []
+
+
+@pytest.mark.parametrize("runtime", [PODMAN, CHARLIECLOUD, BUBBLEWRAP])
+def test_an_image_that_there_is_not(here: Site, image: Image, runtime: str) -> None:
+    name, variables, running = image
+    status, steps = here.check("--no-hub", *in_container(runtime, f"{name}-not"), **variables)
+    assert status == 6
+    assert steps["start"]["verdict"] == "failed"
+    assert f"{name}-not" in steps["start"]["said"], steps["start"]
+    assert "container.image" in steps["start"]["remedy"], steps["start"]
+    assert steps["end"]["verdict"] == "passed"
+    assert running() == []
+
+
+def in_container(runtime: str, image: str) -> list[str]:
+    """Options with which a check starts its worker there."""
+    return ["--set", f"container.runtime={runtime}", "--set", f"container.image={image}"]
 
 
 def test_a_directory_that_cannot_be_written(here: Site) -> None:

@@ -79,6 +79,8 @@ def test_what_every_runtime_gets(tmp_path: Path, fake: Callable[[], list[str]], 
     data.mkdir()
     mounts = [{"source": str(data), "target": "/data"}]
     image = IMAGES[runtime] if runtime in ("podman", "docker") else str(tmp_path / IMAGES[runtime])
+    if runtime in ("charliecloud", "bubblewrap"):
+        Path(image).mkdir()
     command = ["RUN", "sh", "-c", 'echo "$0 $*"; exit 3', "it's", "two  words", "{curly}"]
     wrapped = wrap(
         profile(tmp_path, runtime, mounts=mounts),

@@ -106,6 +106,7 @@ def _mount_points(launch: Launch, image: str) -> list[str]:
     here = Place(str(launch.run_dir), str(launch.run_dir))
     targets = [shell_word(place.target) for place in (here, *launch.places)]
     return [
+        f'[ -d {image} ] || {{ echo "There is no image {launch.image} on $(hostname)." >&2; exit 125; }}',
         f"for target in {SCRATCH} {' '.join(targets)}; do",
         '  case "$target" in',
         # What lies below the scratch is made there: it is mounted first.

@@ -7,7 +7,8 @@ import re
 #: The first that fits; the words are Slurm's, PBS's, LSF's, Grid Engine's and Kubernetes'.
 _REMEDIES: tuple[tuple[str, str], ...] = (
     (
-        r"ImagePull|ErrImage|manifest unknown|image.*not known|no such image|unable to pull",
+        r"ImagePull|ErrImage|manifest unknown|image.*not known|(no such|there is no) image|"
+        r"unable to (pull|copy)|initializing source|short-name.*did not resolve",
         "Nodes cannot get the image: see `container.image` and the way to its registry.",
     ),
     (
