@@ -19,7 +19,7 @@ from hub_registry.fabrics.interface import SiteLoad, WorkerEnvironment
 from hub_registry.routing import scoring
 from hub_registry.routing.batch import RunTimes
 from hub_registry.routing.interface import Call
-from hub_registry.routing.lanes import Berth, Flight
+from hub_registry.routing.lanes import Berth, Flight, LoadTimes
 from hub_registry.routing.scoring import FAR, Figures
 
 CALL = Call("d1", "run", Path("/servable"), WorkerEnvironment("e1", Path("/python")), None, False)
@@ -32,9 +32,18 @@ class _Open:
     workers, prefetch = 2, 2
 
 
-def berth(load: SiteLoad | None, *, flights: int = 0, known_s: dict[str, float] | None = None) -> Berth:
+def load_times(others: SiteLoad | None = None) -> LoadTimes:
+    """What is known of loading versions, where another site says this of itself."""
+    elsewhere = Berth(PlayedSite("other", load=others), Figures("broker"), RunTimes(), LoadTimes({}))
+    return LoadTimes({"other": elsewhere})
+
+
+def berth(load: SiteLoad | None, *, flights: int = 0, known_s: float | None = None) -> Berth:
     """A site that is open and has answered, with so many batches on their way since now."""
-    made = Berth(PlayedSite("far", load=load), Figures("broker"), RunTimes(), known_s or {})
+    times = load_times()
+    if known_s is not None:
+        times.learn("d1", known_s)
+    made = Berth(PlayedSite("far", load=load), Figures("broker"), RunTimes(), times)
     endpoint: Any = _Open()
     made.opened(endpoint, NOW)
     made.is_fresh = False
@@ -45,7 +54,9 @@ def berth(load: SiteLoad | None, *, flights: int = 0, known_s: dict[str, float] 
 
 def never_opened(load: SiteLoad | None = None) -> Berth:
     """The same site to a hub that has sent it nothing yet."""
-    return Berth(PlayedSite("far", load=load), Figures("broker"), RunTimes(), {"d1": 60.0})
+    return Berth(
+        PlayedSite("far", load=load), Figures("broker"), RunTimes(), load_times(idle(load_s={"d1": 60.0}))
+    )
 
 
 def answer_s(load: SiteLoad | None, *, at: float = NOW, **how: Any) -> float:
@@ -80,8 +91,15 @@ def test_an_idle_site_that_has_it_loaded_answers_as_soon_as_it_gets_there() -> N
 
 def test_loading_takes_as_long_as_there_or_as_it_took_anywhere() -> None:
     assert answer_s(idle(warm=frozenset({"d2"}))) == pytest.approx(TRANSIT_S), "nobody knows"
-    assert answer_s(idle(), known_s={"d1": 5.0}) == pytest.approx(TRANSIT_S + 5.0)
-    assert answer_s(idle(load_s={"d1": 3.0}), known_s={"d1": 5.0}) == pytest.approx(TRANSIT_S + 3.0)
+    assert answer_s(idle(), known_s=5.0) == pytest.approx(TRANSIT_S + 5.0)
+    assert answer_s(idle(load_s={"d1": 3.0}), known_s=5.0) == pytest.approx(TRANSIT_S + 3.0)
+
+
+def test_what_another_site_says_of_loading_counts_until_it_was_seen() -> None:
+    times = load_times(idle(load_s={"d1": 7.0}))
+    assert (times.find("d1"), times.find("d2")) == (7.0, 0.0)
+    times.learn("d1", 2.0)
+    assert times.find("d1") == 2.0
 
 
 def test_what_has_answered_since_the_heartbeat_is_loaded_and_what_did_before_may_not_be() -> None:

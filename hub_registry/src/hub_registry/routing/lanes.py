@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hub_registry.fabrics.interface import Endpoint, Site, Withdraw, WorkerEnvironment
@@ -59,6 +60,32 @@ class Flight:
             self.withdraw()
 
 
+class LoadTimes:
+    """Seconds that loading a version takes, as any site of a lane has shown it, or says.
+
+    Parameters
+    ----------
+    berths
+        The sites of the lane.
+    """
+
+    def __init__(self, berths: Mapping[str, Berth]) -> None:
+        self._berths = berths
+        self._measured: dict[str, float] = {}
+
+    def learn(self, digest: str, seconds: float) -> None:
+        """Take in what it took last."""
+        self._measured[digest] = seconds
+
+    def find(self, digest: str) -> float:
+        """What it is expected to take where it was not loaded before; 0 where nobody knows."""
+        measured = self._measured.get(digest)
+        if measured is not None:
+            return measured
+        loads = (berth.site.load for berth in self._berths.values())
+        return max((load.load_s.get(digest, 0.0) for load in loads if load is not None), default=0.0)
+
+
 class Berth:
     """A site, as the lane of one environment sees it.
 
@@ -86,11 +113,11 @@ class Berth:
         Calls that the site's rules forbid, and what it said; see `refusal`.
     """
 
-    def __init__(self, site: Site, figures: Figures, run_times: RunTimes, load_s: dict[str, float]) -> None:
+    def __init__(self, site: Site, figures: Figures, run_times: RunTimes, load_times: LoadTimes) -> None:
         self.site = site
         self.figures = figures
         self.run_times = RunTimes(run_times)
-        self._load_s = load_s
+        self._load_times = load_times
         self._loaded_at: dict[str, float] = {}
         self.refusals: dict[CallKey, tuple[float, Exception | None]] = {}
         self.endpoint: Endpoint | None = None
@@ -185,7 +212,7 @@ class Berth:
         """Take in that a version is loaded there, and how long that took; 0 where it was so before."""
         self._loaded_at[digest] = now
         if seconds > 0.0:
-            self._load_s[digest] = seconds
+            self._load_times.learn(digest, seconds)
 
     @property
     def is_draining(self) -> bool:
@@ -257,7 +284,8 @@ class Berth:
         block_s = 0.0
         if load.workers == 0:
             block_s = scoring.block_s(load, self.figures.cold_start_s.value(now), now)
-        loading_s = load.load_s.get(digest, self._load_s.get(digest, 0.0))
+        there_s = load.load_s.get(digest)
+        loading_s = self._load_times.find(digest) if there_s is None else there_s
         return max(opening_s, block_s + loading_s)
 
     def _overdue_s(self, round_trip_s: float, now: float) -> float:
@@ -341,9 +369,9 @@ class Lane:
         self.busy: OrderedDict[tuple[str, ...], Line] = OrderedDict()
         #: Events in the queues.
         self.waiting = 0
-        #: What was learned at any site: run times, and how long loading each version took last, in seconds.
+        #: What was learned at any site.
         self.run_times = RunTimes()
-        self.load_s: dict[str, float] = {}
+        self.load_times = LoadTimes(self.berths)
 
     @property
     def in_flight(self) -> int:

@@ -30,7 +30,8 @@ warm                 the version is among those that workers had loaded (``warm`
                      from there since, and there is a worker
 block                from the submission of its latest block to the first worker (``last_start_s``), or the
                      learned cold start, less the age of the block that it waits for (``pending_s``)
-load                 as it took there (``load_s``), or as it took last anywhere, in an answer's stage `load`
+load                 as it took there (``load_s``); or as it took last anywhere, in an answer's stage `load`;
+                     or the longest that another site says (``load_s``)
 more workers         ``capacity`` is more than W
 ==================== ===================================================================================
 

@@ -176,7 +176,7 @@ class Router:
         berth = lane.berths.get(site.id)
         if berth is None:
             figures = self._figures.setdefault(site.id, Figures(site.fabric))
-            berth = lane.berths[site.id] = Berth(site, figures, lane.run_times, lane.load_s)
+            berth = lane.berths[site.id] = Berth(site, figures, lane.run_times, lane.load_times)
         berth.site = site
         return berth
 
