@@ -13,17 +13,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from globus_compute_sdk import Client, Executor
 from globus_compute_sdk.sdk import executor as sdk_executor
 from globus_compute_sdk.serialize import AllCodeStrategies
 
 from agent_endpoint import AgentEndpoint, agent_installation
+from dlhub_sdk.client import DLHubClient
+from dlhub_sdk.errors import TaskLostError
+from federation import free_port
 from gateway_process import ClientIdentity, GatewayProcess, addresses, credentials
+from published import environments_dir, make_work, work_document
 from rabbitmq import RabbitServer
 from stock_endpoint import StockInstallation
 
-__all__ = ["agent_installation"]
+__all__ = ["agent_installation", "environments_dir"]
 
 pytestmark = [
     pytest.mark.service("rabbitmq"),
@@ -53,10 +58,14 @@ def wait_and_double(number: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def gateway(rabbit: RabbitServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    """The hub."""
+def gateway(
+    rabbit: RabbitServer, environments_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[GatewayProcess]:
+    """The hub, on the same ports after a restart."""
+    ports = ("--port", str(free_port()), "--gateway-port", str(free_port()))
+    env = {"DLHUB_HUB_ENVIRONMENTS_DIR": str(environments_dir)}
     with rabbit.vhost() as url:
-        hub = GatewayProcess(tmp_path_factory.mktemp("gateway") / "hub", rabbit, url)
+        hub = GatewayProcess(tmp_path_factory.mktemp("gateway") / "hub", rabbit, url, *ports, env=env)
         try:
             yield hub.start()  # type: ignore[misc]
         finally:
@@ -171,3 +180,138 @@ def test_stopping_lets_run_what_runs_and_leaves_nothing(executor: Executor, site
     until(lambda: not site.processes(), "the end of everything")
     site.launch()
     assert running.result(PATIENCE_S) == 42
+
+
+# -- what the hub makes of what the agent offers ---------------------------------------------------------
+
+#: Tells what its process has run, and takes a while to load.
+TELLER = """
+import time
+
+time.sleep(3)
+RAN = []
+
+
+def tell(order):
+    RAN.append(order["tag"])
+    time.sleep(order.get("sleep", 0))
+    if "touch" in order:
+        open(order["touch"], "x").close()
+    return list(RAN)
+"""
+
+
+@pytest.fixture(scope="module")
+def servables(
+    gateway: GatewayProcess, ada: ClientIdentity, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DLHubClient]:
+    """Ada's client of the hub, where she has published ``first``, ``second`` and ``third``."""
+    with DLHubClient(url=gateway.url, token=gateway.token_of("ada")) as client:
+        for name in ("first", "second", "third"):
+            document = work_document(name, method_details={"module": "teller", "method_name": "tell"})
+            document["dlhub"]["files"] = {"other": ["teller.py"]}
+            document["dlhub"]["test"] = {"inputs": {"tag": "test"}, "outputs": ["test"]}
+            directory = make_work(tmp_path_factory.mktemp(name) / "servable", document)
+            (directory / "teller.py").write_text(TELLER)
+            client.publish_servable(directory, wait=True)
+        yield client
+
+
+@pytest.fixture(scope="module")
+def sites(
+    gateway: GatewayProcess, ada: ClientIdentity, agent_installation: StockInstallation
+) -> Iterator[dict[str, AgentEndpoint]]:
+    """Two more endpoints of Ada's with one worker each, by name."""
+    index = {k: v for k, v in os.environ.items() if k.startswith(("PIP_", "UV_", "SSL_CERT"))}
+    made = {
+        name: AgentEndpoint(
+            agent_installation, gateway.gateway_url, ada.id, ada.secret, name=name, workers=1, env=index
+        )
+        for name in ("north", "south")
+    }
+    try:
+        for endpoint in made.values():
+            endpoint.start()
+        yield made
+    finally:
+        for endpoint in made.values():
+            endpoint.close()
+
+
+def reported(gateway: GatewayProcess, site: AgentEndpoint) -> dict[str, Any]:
+    """What the site's user endpoint for servables has told the hub last."""
+    detail = gateway.request("GET", f"/endpoints/{site.id}").raise_for_status().json()
+    found = [each for each in detail["user_endpoints"] if each["purpose"] == "fabric"]
+    return dict(found[0]["figures"], seen_at=found[0]["seen_at"]) if found else {}
+
+
+needs_index = pytest.mark.service("package-index")
+
+
+@needs_index
+def test_a_cancelled_call_never_runs_and_the_worker_is_free_for_the_next(
+    servables: DLHubClient, sites: dict[str, AgentEndpoint]
+) -> None:
+    where: dict[str, Any] = {"endpoint": "north", "asynchronous": True}
+    for site in sites:
+        assert servables.run("ada/first", {"tag": "before"}, endpoint=site) == ["before"]
+    running = servables.run("ada/first", {"tag": "running", "sleep": 4}, **where)
+    waiting = servables.run("ada/first", {"tag": "waiting", "sleep": 600}, **where)
+    servables.run("ada/first", {"tag": "meanwhile"}, endpoint="south")  # what was sent before it is there
+    # The site has no room for more: this one waits at the hub until the other is gone.
+    following = servables.run("ada/first", {"tag": "following"}, **where)
+    assert waiting.cancel()
+    until(lambda: '"not_begun": 1' in sites["north"].log, "the cancellation at the site")
+    assert following.result(PATIENCE_S) == ["before", "running", "following"]
+    assert running.result(PATIENCE_S) == ["before", "running"]
+    assert servables.get_task(waiting.task_id).state == "cancelled"
+
+
+@needs_index
+def test_a_call_whose_deadline_passes_at_the_site_never_runs_whatever_the_hub_does(
+    gateway: GatewayProcess, servables: DLHubClient, sites: dict[str, AgentEndpoint]
+) -> None:
+    site = sites["south"]
+    where: dict[str, Any] = {"endpoint": "south", "asynchronous": True}
+    ran = servables.run("ada/first", {"tag": "ready"}, endpoint="south")
+    ended = site.directory / "ended"
+    running = servables.run("ada/first", {"tag": "running", "sleep": 5, "touch": str(ended)}, **where)
+    late = servables.run("ada/first", {"tag": "late"}, deadline_s=2, **where)
+    servables.run("ada/first", {"tag": "meanwhile"}, endpoint="north")  # what was sent before it is there
+    hub = psutil.Process(gateway.pid)
+    hub.suspend()  # it can cancel nothing
+    try:
+        until(ended.exists, "the end of what runs")
+    finally:
+        hub.resume()
+    assert running.result(PATIENCE_S) == [*ran, "running"]
+    with pytest.raises(TaskLostError) as raised:
+        late.result(PATIENCE_S)
+    assert raised.value.kind == "deadline-exceeded"
+    assert servables.run("ada/first", {"tag": "after"}, endpoint="south") == [*ran, "running", "after"]
+    assert '"not_begun": 1' not in site.log, "it was the site that saw that it was late"
+
+
+@needs_index
+def test_calls_go_where_their_version_is_loaded_also_by_a_hub_that_was_started_again(
+    gateway: GatewayProcess, servables: DLHubClient, sites: dict[str, AgentEndpoint]
+) -> None:
+    for site in sites:  # both have the environment, and have answered
+        servables.run("ada/first", {"tag": "before"}, endpoint=site)
+    homes = {"ada/second": "north", "ada/third": "south"}
+    for name, site in homes.items():
+        servables.run(name, {"tag": "loads"}, endpoint=site)
+
+    def went_to(name: str) -> str | None:
+        future = servables.run(name, {"tag": "again"}, asynchronous=True)
+        future.result(PATIENCE_S)
+        return servables.get_task(future.task_id).endpoint_name
+
+    assert {name: went_to(name) for name in homes} == homes
+    gateway.restart()
+    started = time.time()
+    until(
+        lambda: all((reported(gateway, each).get("seen_at") or 0) > started for each in sites.values()),
+        "heartbeats of both",
+    )
+    assert {name: went_to(name) for name in homes} == homes
