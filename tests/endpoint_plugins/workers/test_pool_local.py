@@ -42,12 +42,18 @@ async def test_what_calls_get(open_workers: OpenWorkers, monkeypatch: pytest.Mon
     for name in ("GLOBUS_COMPUTE_CLIENT_SECRET", "DLHUB_BROKER_URL", "SLURM_TOKEN", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "not-for-workers")
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    caller = await open_workers(local_profile(cache_dir="$TMPDIR/cache"))
+    monkeypatch.setenv("PIP_INDEX_URL", "https://site:hidden-word@packages.example/simple")
+    init = f"{local_profile().worker_init}\nexport HTTPS_PROXY=http://site:hidden-word@proxy.example:3128"
+    caller = await open_workers(local_profile(cache_dir="$TMPDIR/cache", worker_init=init))
     environment = await caller.call("environment")
     assert isinstance(environment, bytes)
     seen = json.loads(environment)
     assert "not-for-workers" not in seen.values()
     assert seen["OMP_NUM_THREADS"] == "3"
+    assert "hidden-word" in seen["PIP_INDEX_URL"]
+    assert "hidden-word" in seen["HTTPS_PROXY"]
+    # Everybody on the machine can read the command lines.
+    assert "hidden-word" not in str([process.cmdline() for process in caller.processes()])
     assert seen["DLHUB_CACHE"] == f"{seen.get('TMPDIR', '')}/cache"
 
     error = await caller.call("fail")
