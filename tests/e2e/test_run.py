@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dlhub_sdk.client import DLHubClient
-from dlhub_sdk.errors import DLHubError, ServableError
+from dlhub_sdk.errors import DLHubError, ServableError, TaskLostError
 from home_run import codec
 from hub_process import HubProcess
 from published import make_work, work_document
@@ -161,6 +161,9 @@ def test_a_repeated_request_is_one_task(api: httpx.Client, work: str) -> None:
             "'seven'",
         ),
         ("/servables/{work}/run?group=mine", {"json": {"inputs": 1}}, 422, "'mine'"),
+        ("/servables/{work}/run?deadline_s=soon", {"json": {"inputs": 1}}, 422, "'soon'"),
+        ("/servables/{work}/run?deadline_s=nan", {"json": {"inputs": 1}}, 422, "'nan'"),
+        ("/servables/{work}/run?deadline_s=0", {"json": {"inputs": 1}}, 422, "'0'"),
         (
             "/servables/{work}/batch",
             {"content": b"nonsense", "headers": {"content-type": codec.CONTENT_TYPE}},
@@ -200,6 +203,17 @@ def test_cancelling(api: httpx.Client, dl: DLHubClient, work: str) -> None:
     assert api.post(f"/tasks/{future.task_id}/cancel").status_code == 409
     with pytest.raises(Exception, match=r"(?i)cancel"):
         future.result(timeout=30)
+
+
+def test_a_deadline_ends_a_task_for_whoever_waits_and_leaves_others_alone(dl: DLHubClient, work: str) -> None:
+    future = dl.run(work, "sleep 3", asynchronous=True, deadline_s=0.5)
+    with pytest.raises(TaskLostError) as waited:
+        dl.run(work, "sleep 3", deadline_s=0.5)
+    with pytest.raises(TaskLostError) as told:
+        future.result(timeout=30)
+    for raised in (waited.value, told.value):
+        assert (raised.kind, raised.who) == ("deadline-exceeded", "caller")
+    assert dl.run(work, "in time", deadline_s=60) == "in time"
 
 
 def test_workers_do_not_see_the_hub_s_secrets(dl: DLHubClient, work: str) -> None:

@@ -31,6 +31,10 @@ def test_run_carries_its_id_and_its_length() -> None:
     assert request.headers["Content-Length"] == "7"
     assert request.headers["Prefer"] == "wait=3"
     assert request.repeatable
+    assert "deadline" not in request.path
+    assert requests.run("a/b", [b"1"], "id-1", deadline_s=0.25).path.endswith(
+        "/run?method=run&deadline_s=0.25"
+    )
 
 
 def test_a_part_of_a_file_is_not_repeatable() -> None:
