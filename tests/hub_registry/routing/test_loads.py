@@ -18,8 +18,8 @@ from simulation import PlayedSite
 from hub_registry.fabrics.interface import SiteLoad, WorkerEnvironment
 from hub_registry.routing import scoring
 from hub_registry.routing.batch import RunTimes
+from hub_registry.routing.berths import Berth, Flight, LoadTimes
 from hub_registry.routing.interface import Call
-from hub_registry.routing.lanes import Berth, Flight, LoadTimes
 from hub_registry.routing.scoring import FAR, Figures
 
 CALL = Call("d1", "run", Path("/servable"), WorkerEnvironment("e1", Path("/python")), None, False)

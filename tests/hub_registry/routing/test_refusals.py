@@ -16,8 +16,8 @@ from simulation import PlayedEndpoint, PlayedSite, Scene, play
 from hub_registry.accounts.interface import Principal
 from hub_registry.fabrics.errors import RefusedBySiteError
 from hub_registry.fabrics.interface import BatchDone, SiteLoad, WorkerEnvironment
+from hub_registry.routing.berths import REFUSED_S
 from hub_registry.routing.interface import Call, Outcome, Work
-from hub_registry.routing.lanes import REFUSED_S
 
 ANN, BOB = (Principal(id=name * 8, name=name, role="user") for name in ("ann", "bob"))
 

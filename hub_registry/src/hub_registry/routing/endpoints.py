@@ -10,7 +10,8 @@ import structlog
 
 from hub_registry.errors import RegistryError
 from hub_registry.fabrics.interface import Endpoint
-from hub_registry.routing.lanes import Berth, Lane
+from hub_registry.routing.berths import Berth
+from hub_registry.routing.lanes import Lane
 
 log = structlog.get_logger(__name__)
 

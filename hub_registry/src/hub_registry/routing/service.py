@@ -27,9 +27,10 @@ from hub_registry.fabrics.errors import (
 from hub_registry.fabrics.interface import Site, WorkerEnvironment
 from hub_registry.routing import batch as batches
 from hub_registry.routing import scoring
+from hub_registry.routing.berths import Berth, Flight
 from hub_registry.routing.endpoints import Opener
 from hub_registry.routing.interface import CallKey, Outcome, Work
-from hub_registry.routing.lanes import Berth, Flight, Lane, Line
+from hub_registry.routing.lanes import Lane, Line
 from hub_registry.routing.scoring import Figures
 from hub_registry.routing.sites import Sites
 
