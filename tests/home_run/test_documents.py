@@ -148,7 +148,7 @@ def test_the_digest_is_the_hash_of_canonical_json() -> None:
 def test_what_a_server_assigns_is_no_part_of_the_identity() -> None:
     document = {"dlhub": {"name": "m"}, "servable": {}}
     assigned = {"owner": "o", "id": "1", "shorthand_name": "o/m", "publication_date": 3, "user_id": 4}
-    assigned |= {"digest": "ff", "state": "live", "transfer_method": {}}
+    assigned |= {"digest": "ff", "state": "live", "transfer_method": {}, "image": {}}
     published = {**document, "dlhub": {**document["dlhub"], **assigned}}
     assert version_digest(published, {}) == version_digest(document, {})
     assert version_digest(document, {"a": "0"}) != version_digest(document, {})

@@ -49,6 +49,13 @@ def test_loopback_needs_no_tls(host: str) -> None:
     assert Settings.load(host=host).is_loopback
 
 
+def test_images_are_made_from_something() -> None:
+    assert Settings.load().image_builder == "none"
+    with pytest.raises(ConfigurationError, match="image_base does not say"):
+        Settings.load(image_builder="podman")
+    assert Settings.load(image_builder="podman", image_base="python:3.11").image_base == "python:3.11"
+
+
 def test_a_certificate_alone_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="tls_certificate and tls_key go together"):
         Settings.load(tls_certificate="c.pem")

@@ -19,6 +19,8 @@ from testbed.programs import missing_programs
 #: What images are called in podman.
 BASE = "localhost/dlhub-testbed/base:1"
 WORKER = "localhost/dlhub-testbed/worker:1"
+#: The base with bubblewrap in it, by which servables are isolated; `Containers.make_base` makes it.
+BASE_WITH_BUBBLEWRAP = "localhost/dlhub-test/base:1"
 
 #: Neither a network of its own nor raised limits: a machine for tests may lack the right to either.
 CONTAINERS_CONF = """\
@@ -85,6 +87,18 @@ class Containers:
         )
         assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def make_base(self) -> str:
+        """Make `BASE_WITH_BUBBLEWRAP`, and return its name."""
+        folder = self.directory / "with-bubblewrap"
+        folder.mkdir()
+        lines = [f"FROM {BASE}"]
+        for name in ("/usr/bin/bwrap", "/usr/lib/x86_64-linux-gnu/libcap.so.2"):
+            shutil.copy(os.path.realpath(name), folder / Path(name).name)
+            lines.append(f"COPY {Path(name).name} {name}")
+        (folder / "Containerfile").write_text("\n".join(lines) + "\n")
+        self.run("podman", "build", "--quiet", "--tag", BASE_WITH_BUBBLEWRAP, str(folder))
+        return BASE_WITH_BUBBLEWRAP
 
     def running(self) -> list[str]:
         """Ids of podman's containers that run."""

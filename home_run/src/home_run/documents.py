@@ -38,6 +38,7 @@ ASSIGNED_BY_SERVER = frozenset(
         "digest",
         "state",
         "transfer_method",
+        "image",
     }
 )
 """Keys of the ``dlhub`` block that a hub sets; they are no part of a version's identity."""

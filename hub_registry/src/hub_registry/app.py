@@ -26,6 +26,7 @@ from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.health import routes as health
 from hub_registry.hub import Hub
 from hub_registry.identity import api as clients
+from hub_registry.images import routes as images
 from hub_registry.metrics import routes as metrics
 from hub_registry.middleware import BodyLimitMiddleware, RequestMiddleware
 from hub_registry.publications import routes as publications
@@ -43,6 +44,7 @@ ROUTERS = (
     tasks.router,
     # --- the other domains: one line each ---
     servables.router,
+    images.router,
     storage.router,
     publications.router,
     search.router,

@@ -28,6 +28,7 @@ from hub_registry.housekeeping import Housekeeping
 from hub_registry.hubs.service import Hubs
 from hub_registry.identity.service import Identities
 from hub_registry.identity.storage import SqlIdentityStore
+from hub_registry.images.service import Images
 from hub_registry.metrics.figures import LedgerFigures
 from hub_registry.settings import Settings
 
@@ -45,6 +46,8 @@ class Federation:
         The hubs on the database; started before this.
     secret
         What passwords and links are derived from.
+    images
+        Images of servables, which endpoints fetch.
     figures
         Counts the gateway's tasks.
     """
@@ -58,12 +61,14 @@ class Federation:
         access_log: AccessLog,
         hubs: Hubs,
         secret: HubSecret,
+        images: Images,
         figures: LedgerFigures | None = None,
     ) -> None:
         self.settings = settings
         self.audit = audit
         self.accounts = accounts
         self.access_log = access_log
+        self.images = images
         self._hubs = hubs
         self._secret = secret
         self.broker = RabbitBroker(settings, hubs.id, audit, secret)

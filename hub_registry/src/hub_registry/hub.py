@@ -25,6 +25,7 @@ from hub_registry.fabrics.head_start import HeadStart
 from hub_registry.health.service import Health, check_disk
 from hub_registry.housekeeping import Housekeeping
 from hub_registry.hubs.service import Hubs
+from hub_registry.images.service import Images
 from hub_registry.metrics.figures import Figures
 from hub_registry.publications.runtime import CatalogueRuntime
 from hub_registry.settings import Settings
@@ -88,8 +89,6 @@ class Hub:
         self.catalogue, self.search = catalogue.catalogue, catalogue.search
         self.environments, self.publications = catalogue.environments, catalogue.publications
 
-        #: Endpoints of sites, the gateway and its clients; None without the fabric broker.
-        self.federation = self._federation()
         #: Inputs and outputs of tasks that are in the file store.
         self.data = DataShelf(
             self.storage,
@@ -97,6 +96,9 @@ class Hub:
             settings.spool_dir,
             max_bytes=settings.max_upload_bytes,
         )
+        self.images = Images(self.catalogue, self.data, lambda: settings.worker_url or self.url)
+        #: Endpoints of sites, the gateway and its clients; None without the fabric broker.
+        self.federation = self._federation()
         #: What workers at the sites fetch from here; None where all workers are on this machine.
         self.depot: Depot | None = None
 
@@ -164,6 +166,7 @@ class Hub:
             self.access_log,
             self.hubs,
             self._secret(),
+            self.images,
             self.figures.gateway,
         )
 

@@ -11,6 +11,7 @@ from hub_registry.environments import tables as environments
 from hub_registry.functions import tables as functions
 from hub_registry.hubs import tables as hubs
 from hub_registry.identity import tables as identity
+from hub_registry.images import tables as images
 from hub_registry.publications import tables as publications
 from hub_registry.search import tables as search
 from hub_registry.servables import tables as servables
@@ -26,6 +27,7 @@ __all__ = [
     "functions",
     "hubs",
     "identity",
+    "images",
     "metadata",
     "publications",
     "search",

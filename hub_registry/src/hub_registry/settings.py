@@ -164,6 +164,26 @@ class Settings(BaseSettings):
         default=16 * GIB, gt=0, description="Private memory of each process of such a test, in bytes."
     )
 
+    # In which images
+    image_builder: Literal["none", "podman", "buildah", "docker", "apptainer"] = Field(
+        default="none",
+        description="Tool with which an image of each servable is made and tested before it is live. None: "
+        "servables have no images.",
+    )
+    image_base: str = Field(
+        default="",
+        description="Image that servables' images are made from, as the builder names it: with glibc and the "
+        "servables' versions of Python. Best with its digest.",
+    )
+    image_command: str = Field(
+        default="",
+        description="Name or path of the sites' command dlhub-endpoint, which makes the images. Default: "
+        "beside the hub's own interpreter, else on the PATH.",
+    )
+    image_time_s: float = Field(
+        default=3600.0, gt=0, description="Seconds that an image may take, its test included."
+    )
+
     # How it runs servables
     workers: int = Field(
         default_factory=_cpu_count,
@@ -359,6 +379,15 @@ class Settings(BaseSettings):
         ):
             raise ValueError(
                 "the fabric globus needs globus_endpoints, globus_client_id and globus_client_secret"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_images(self) -> Settings:
+        if self.image_builder != "none" and not self.image_base:
+            raise ValueError(
+                f"image_builder is {self.image_builder!r}, and image_base does not say from which image "
+                "servables' images are made"
             )
         return self
 

@@ -104,7 +104,7 @@ class LogLine:
 
 @dataclass(frozen=True)
 class PublicationRecord:
-    """A publication: received, checked, environment_ready, tested, live or failed.
+    """A publication: received, checked, environment_ready, tested, image_ready, live or failed.
 
     Attributes
     ----------

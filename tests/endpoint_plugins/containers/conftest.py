@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +10,14 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from image_site import BASE_WITH_BUBBLEWRAP, Site, make_servable
+from image_site import Site, make_servable
 
 from endpoint_plugins.containers import recipe
 from endpoint_plugins.containers.builders import find_builder
 from endpoint_plugins.containers.images import Images
 from endpoint_plugins.containers.servable import read_servable
 from endpoint_plugins.containers.store import ImageStore
-from testbed.containers import BASE, Containers
+from testbed.containers import BASE_WITH_BUBBLEWRAP, Containers
 from testbed.fixtures import containers as containers
 
 
@@ -32,14 +30,7 @@ def podman_environment(containers: Containers) -> Iterator[Containers]:
         # The sources may be worked on while tests run: then it would be another image.
         runtime = recipe.runtime_files()
         patch.setattr(recipe, "runtime_files", lambda: runtime)
-        folder = containers.directory / "with-bubblewrap"
-        folder.mkdir()
-        lines = [f"FROM {BASE}"]
-        for name in ("/usr/bin/bwrap", "/usr/lib/x86_64-linux-gnu/libcap.so.2"):
-            shutil.copy(os.path.realpath(name), folder / Path(name).name)
-            lines.append(f"COPY {Path(name).name} {name}")
-        (folder / "Containerfile").write_text("\n".join(lines) + "\n")
-        containers.run("podman", "build", "--quiet", "--tag", BASE_WITH_BUBBLEWRAP, str(folder))
+        containers.make_base()
         yield containers
 
 

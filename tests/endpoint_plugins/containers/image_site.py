@@ -14,9 +14,6 @@ from endpoint_plugins.containers.recipe import Base, Recipe, runtime_files
 from endpoint_plugins.containers.servable import read_servable
 from endpoint_plugins.containers.store import ImageRecord, ImageStore
 
-#: The base with bubblewrap in it, by which servables are isolated.
-BASE_WITH_BUBBLEWRAP = "localhost/dlhub-test/base:1"
-
 PROGRAM = '''
 """Predicts, and looks around where it is told to."""
 import os

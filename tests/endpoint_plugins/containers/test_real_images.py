@@ -17,7 +17,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from image_site import BASE_WITH_BUBBLEWRAP, Site, make_servable, small_recipe
+from image_site import Site, make_servable, small_recipe
 
 from endpoint_plugins.containers import transfer
 from endpoint_plugins.containers.builders import find_builder
@@ -29,7 +29,7 @@ from endpoint_plugins.containers.servable import read_servable
 from endpoint_plugins.errors import ContainerError
 from endpoint_plugins.profiles.schedulers import LocalProfile
 from home_run.codec import decode, encode
-from testbed.containers import Containers
+from testbed.containers import BASE_WITH_BUBBLEWRAP, Containers
 
 pytestmark = [
     pytest.mark.service("podman", "package-index", "bubblewrap", "charliecloud"),

@@ -14,7 +14,7 @@ from endpoint_plugins.errors import ContainerError
 
 
 def layer(*members: tuple[str, bytes | str | None]) -> bytes:
-    """A layer: bytes are a file, text the target of a link, None a directory."""
+    """A layer: bytes are a file, text the target of a link, of a hard one after "=", None a directory."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for name, content in members:
@@ -23,7 +23,8 @@ def layer(*members: tuple[str, bytes | str | None]) -> bytes:
             if content is None:
                 info.type, info.mode = tarfile.DIRTYPE, 0o755
             elif isinstance(content, str):
-                info.type, info.linkname = tarfile.SYMTYPE, content
+                hard = content.startswith("=")
+                info.type, info.linkname = tarfile.LNKTYPE if hard else tarfile.SYMTYPE, content.lstrip("=")
             else:
                 info.size, info.mode = len(content), 0o4755
             tar.addfile(info, io.BytesIO(content) if isinstance(content, bytes) else None)
@@ -78,6 +79,9 @@ def test_layers_lie_on_each_other(tmp_path: Path, root: Path) -> None:
     "members",
     [
         (("../outside", b"x"),),
+        (("../kept", b"x"),),
+        (("a", None), ("a/..", b"x")),
+        (("hard", "=../kept"),),
         (("out", "/tmp"), ("out/dlhub-test-outside", b"x")),
         (("out", ".."), ("out/outside", b"x")),
         (("out", ".."), ("out/.wh.kept", b"")),
@@ -89,7 +93,7 @@ def test_nothing_leads_out(
     (tmp_path / "kept").write_text("kept")
     with pytest.raises(ContainerError, match="cannot be unpacked"):
         unpack_archive(archive(tmp_path / "image.tar", layer(*members)), root)
-    assert (tmp_path / "kept").exists()
+    assert (tmp_path / "kept").read_text() == "kept"
     assert not (tmp_path / "outside").exists()
     assert not Path("/tmp/dlhub-test-outside").exists()
 

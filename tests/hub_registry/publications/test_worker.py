@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from hub_registry.database import Database
 from hub_registry.environments.processes import Processes
 from hub_registry.errors import UnavailableError
 from hub_registry.publications.changes import Changes
-from hub_registry.publications.interface import Publication
+from hub_registry.publications.interface import NEXT, NEXT_WITH_IMAGES, Publication, State
 from hub_registry.publications.storage import SqlPublicationStore
 from hub_registry.publications.worker import Worker
 from postgres import PostgresServer
@@ -25,13 +25,13 @@ PATIENCE_S = 30.0
 class Site:
     """A hub's worker; each stage is noted, does `work`, and moves the publication on."""
 
-    def __init__(self, database: Database, directory: Path) -> None:
+    def __init__(self, database: Database, directory: Path, order: Mapping[State, State] = NEXT) -> None:
         self.database = Database(database.engine.url.render_as_string(hide_password=False))
         self.store = SqlPublicationStore(self.database)
         self.did: list[str] = []
         self.work: Callable[[str], object] = lambda _: None
         audit = Audit(SqlAuditStore(self.database))
-        self.worker = Worker(self.store, self._stage, Processes(directory), Changes(), audit, at_once=2)
+        self.worker = Worker(self.store, self._stage, Processes(directory), Changes(), audit, 2, order)
 
     def _stage(self, state: str) -> Callable[[Publication, object], None]:
         def work(publication: Publication, _log: object) -> None:
@@ -59,8 +59,8 @@ class Site:
 def make_site(database: Database, tmp_path: Path) -> Iterator[Callable[[], Site]]:
     made: list[Site] = []
 
-    def make() -> Site:
-        made.append(Site(database, tmp_path / f"commands-{len(made)}"))
+    def make(order: Mapping[State, State] = NEXT) -> Site:
+        made.append(Site(database, tmp_path / f"commands-{len(made)}", order))
         return made[-1]
 
     yield make
@@ -97,6 +97,25 @@ def test_what_the_database_was_away_for_is_done_when_it_is_back(make_site, publi
     assert site.did == ["checked", "checked", *STAGES]
     texts = [line.text for line in site.store.lines(publication_id, 0, 100)]
     assert texts.count("The hub was interrupted; this stage is done again.") == 2
+
+
+def test_where_images_are_made_one_comes_before_the_servable_is_live(make_site, publication_id: str) -> None:
+    site = make_site(NEXT_WITH_IMAGES)
+
+    def be_away(state: str) -> None:
+        if state == "live":
+            raise UnavailableError("The database does not answer.")
+
+    site.work = be_away
+    site.worker.start()
+    site.wait_for(publication_id, "failed")
+    assert site.did == [*STAGES[:-1], "image_ready", *["live"] * 3]
+    # Another one, whose operator wants no images any more, goes on with it.
+    assert site.store.revive(publication_id)
+    other = make_site()
+    other.worker.start()
+    other.wait_for(publication_id, "live")
+    assert other.did == ["live"]
 
 
 def test_what_cannot_be_done_is_not_tried_for_ever(make_site, publication_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import tarfile
@@ -13,6 +14,10 @@ from endpoint_plugins.errors import ContainerError
 from home_run.remote.cache import remove_tree
 
 __all__ = ["read_labels", "unpack_archive"]
+
+#: What is extracted has been checked here: early releases of Python 3.10 and 3.11, which distributions have,
+#: know no filters, and later ones want to be told.
+_AS_IT_IS: dict[str, Any] = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -76,16 +81,23 @@ def _unpack_layer(file: IO[bytes], root: Path) -> None:
 
 
 def _extract(layer: tarfile.TarFile, member: tarfile.TarInfo, root: Path) -> None:
-    place = root / member.name
+    name = PurePosixPath(member.name.lstrip("/"))
+    if name.name == "..":
+        raise ValueError(f"{name} leads out of the image")
+    place = _inside(root, name.parent) / name.name
     if place.is_symlink() or (place.exists() and not member.isdir()):
         if member.isdir() and place.is_dir():
             return  # a later layer names a directory that is a link here
         _remove(place)
-    filtered = tarfile.tar_filter(member, str(root))
-    # Directories that cannot be entered could not be removed again, either.
-    mode = (filtered.mode or 0) | (0o700 if member.isdir() else 0o400)
-    owned = filtered.replace(mode=mode, uid=os.geteuid(), gid=os.getegid(), deep=False)
-    layer.extract(owned, root, numeric_owner=True, filter="fully_trusted")  # filtered above
+    if member.islnk():
+        _inside(root, PurePosixPath(member.linkname.lstrip("/")))
+    kept = copy.copy(member)
+    kept.name = str(name)
+    # Neither special bits nor write access for others; and directories that cannot be entered could not be
+    # removed again.
+    kept.mode = member.mode & 0o755 | (0o700 if member.isdir() else 0o400)
+    kept.uid, kept.gid = os.geteuid(), os.getegid()
+    layer.extract(kept, root, numeric_owner=True, **_AS_IT_IS)
 
 
 def _inside(root: Path, place: PurePosixPath) -> Path:

@@ -18,6 +18,7 @@ from hub_registry.gateway import (
     endpoint_routes,
     errors,
     function_routes,
+    image_routes,
     openapi,
     service_routes,
     task_routes,
@@ -33,6 +34,7 @@ ROUTERS = (
     task_routes.router,
     function_routes.router,
     endpoint_routes.router,
+    image_routes.router,
     service_routes.router,
     identity.router,
 )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hub_registry.endpoints.service import EndpointsService
     from hub_registry.functions.service import Functions
     from hub_registry.identity.service import Identities
+    from hub_registry.images.service import Images
     from hub_registry.settings import Settings
 
 
@@ -30,6 +31,7 @@ class GatewayHub(Protocol):
     functions: Functions
     endpoints: EndpointsService
     compute: ComputeTasks
+    images: Images
 
 
 def hub_of(request: Request) -> GatewayHub:

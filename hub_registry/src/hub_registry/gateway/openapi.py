@@ -14,11 +14,13 @@ TAGS = [
     {"name": "endpoints", "description": "Registration and state of endpoints."},
     {"name": "functions", "description": "Functions that can be run."},
     {"name": "tasks", "description": "Running functions at endpoints, and what became of it."},
+    {"name": "servables", "description": "What endpoints fetch of published servables."},
 ]
 
 _DESCRIPTION = (
     "A Globus Compute service: unmodified endpoints register here, and the official SDK runs functions on "
-    "them. The routes are those of the hosted service; results can be consumed from the broker as they come."
+    "them. The routes are those of the hosted service, and one for images of servables; results can be "
+    "consumed from the broker as they come."
 )
 
 

@@ -10,8 +10,9 @@ from typing import Any, Literal, Protocol
 from hub_registry.errors import NotFoundError
 from hub_registry.servables.interface import VersionFile, Viewer
 
-#: `received` → `checked` → `environment_ready` → `tested` → `live`, or `failed` from any but the last.
-State = Literal["received", "checked", "environment_ready", "tested", "live", "failed"]
+#: `received` → `checked` → `environment_ready` → `tested` → `live`, or `failed` from any but the last. Where
+#: the hub makes images, `image_ready` comes before `live`.
+State = Literal["received", "checked", "environment_ready", "tested", "image_ready", "live", "failed"]
 
 #: What comes after a state that is not an end.
 NEXT: Mapping[State, State] = {
@@ -19,6 +20,16 @@ NEXT: Mapping[State, State] = {
     "checked": "environment_ready",
     "environment_ready": "tested",
     "tested": "live",
+    "image_ready": "live",
+}
+#: The same where the hub makes images.
+NEXT_WITH_IMAGES: Mapping[State, State] = {**NEXT, "tested": "image_ready"}
+#: From which states one comes into another.
+BEFORE: Mapping[State, frozenset[State]] = {
+    state: frozenset(
+        before for order in (NEXT, NEXT_WITH_IMAGES) for before, after in order.items() if after == state
+    )
+    for state in NEXT_WITH_IMAGES.values()
 }
 ENDS: frozenset[State] = frozenset({"live", "failed"})
 

@@ -29,7 +29,7 @@ def publications_service(request: Request) -> Publications:
 
 
 PublicationsService = Annotated[Publications, Depends(publications_service)]
-StateName = Literal["received", "checked", "environment_ready", "tested", "live", "failed"]
+StateName = Literal["received", "checked", "environment_ready", "tested", "image_ready", "live", "failed"]
 
 
 class FileRequest(BaseModel):

@@ -14,10 +14,12 @@ from hub_registry.environments.runtime import Runtime
 from hub_registry.environments.service import Environments
 from hub_registry.environments.storage import SqlEnvironmentRecords
 from hub_registry.housekeeping import Housekeeping
+from hub_registry.images.maker import ImageMaker, MakerOptions
+from hub_registry.images.storage import SqlImageRecords
 from hub_registry.publications.changes import Changes
 from hub_registry.publications.service import Publications
 from hub_registry.publications.stages import Stages
-from hub_registry.publications.storage import SqlPublicationStore, files_in_use
+from hub_registry.publications.storage import SqlPublicationStore, files_in_use, images_in_use
 from hub_registry.publications.trial import TrialLimits, Trials
 from hub_registry.publications.worker import Worker
 from hub_registry.search.service import Search
@@ -58,7 +60,9 @@ class CatalogueRuntime:
         self._stopped = False
         data_dir = settings.data_dir
         records = SqlStorageRecords(
-            database, [select(version_files.c.sha256), files_in_use()], settings.upload_ttl_s
+            database,
+            [select(version_files.c.sha256), files_in_use(), images_in_use()],
+            settings.upload_ttl_s,
         )
         limits = UploadLimits(
             max_bytes=settings.max_upload_bytes,
@@ -86,6 +90,7 @@ class CatalogueRuntime:
             data_dir / "scratch",
             TrialLimits(settings.test_time_s, settings.test_memory_bytes, settings.allow_pickle),
         )
+        self._images = _image_maker(settings, self._processes, self.storage)
         self._store = SqlPublicationStore(database)
         stages = Stages(
             store=self._store,
@@ -93,13 +98,21 @@ class CatalogueRuntime:
             environments=self.environments,
             directories=self._directories,
             trials=self._trials,
+            images=self._images,
+            image_records=SqlImageRecords(database),
             catalogue=self.catalogue,
             search=self.search,
             audit=audit,
         )
         changes = Changes()
         self._worker = Worker(
-            self._store, stages.work, self._processes, changes, audit, settings.publications_at_once
+            self._store,
+            stages.work,
+            self._processes,
+            changes,
+            audit,
+            settings.publications_at_once,
+            stages.order,
         )
         self.publications = Publications(self._store, self.storage, self._worker, changes, audit)
 
@@ -117,6 +130,8 @@ class CatalogueRuntime:
         housekeeping.add("publications", LOOKING_S, self._worker.look)
         housekeeping.add("expired uploads", CLEANING_S, self.uploads.remove_expired)
         housekeeping.add("unused files", CLEANING_S, self.collect_garbage)
+        if self._images is not None:
+            housekeeping.add("images in the builder's storage", CLEANING_S, self._images.prune)
 
     def collect_garbage(self) -> None:
         """Remove files, directories and environments that nothing needs; nothing while the hub stops."""
@@ -135,4 +150,20 @@ class CatalogueRuntime:
         self._directories.prepare()
         self.environments.prepare()
         self._trials.prepare()
+        if self._images is not None:
+            self._images.check()
         self._worker.start()
+
+
+def _image_maker(settings: Settings, processes: Processes, storage: Storage) -> ImageMaker | None:
+    if settings.image_builder == "none":
+        return None
+    options = MakerOptions(
+        builder=settings.image_builder,
+        base=settings.image_base,
+        command=settings.image_command,
+        time_s=settings.image_time_s,
+        memory_bytes=settings.test_memory_bytes,
+        allow_pickle=settings.allow_pickle,
+    )
+    return ImageMaker(processes, storage, settings.data_dir / "images", options)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hub_registry.audit.service import Audit
 from hub_registry.environments.interface import Log
 from hub_registry.environments.service import Environments
 from hub_registry.errors import IntegrityError
+from hub_registry.images.interface import ImageRecords
+from hub_registry.images.maker import ImageMaker
 from hub_registry.publications.checks import check, check_stored, environment_spec
-from hub_registry.publications.interface import Publication, PublicationStore, State
+from hub_registry.publications.interface import (
+    NEXT,
+    NEXT_WITH_IMAGES,
+    Publication,
+    PublicationStore,
+    State,
+)
 from hub_registry.publications.trial import Trials
 from hub_registry.search.service import Search
 from hub_registry.servables.files import ServableDirectories
@@ -33,10 +41,17 @@ class Stages:
     environments: Environments
     directories: ServableDirectories
     trials: Trials
+    images: ImageMaker | None
+    image_records: ImageRecords
     catalogue: Catalogue
     search: Search
     audit: Audit
     clock: Callable[[], float] = time.time
+
+    @property
+    def order(self) -> Mapping[State, State]:
+        """What comes after each state."""
+        return NEXT if self.images is None else NEXT_WITH_IMAGES
 
     def work(self, state: State) -> Callable[[Publication, Log], None]:
         """The work that leads to a state."""
@@ -44,6 +59,7 @@ class Stages:
             "checked": self._check,
             "environment_ready": self._make_environment,
             "tested": self._test,
+            "image_ready": self._make_image,
             "live": self._go_live,
         }[state]
 
@@ -75,7 +91,18 @@ class Stages:
         )
         self.store.advance(publication.id, "tested")
 
+    def _make_image(self, publication: Publication, log: Log) -> None:
+        assert self.images is not None, "otherwise no state leads here"
+        directory = self.directories.ensure(publication.digest, publication.document, publication.files)
+        image = self.images.make(publication.id, directory, publication.digest, log)
+        with self.store.transaction():
+            self.image_records.add(publication.id, image)
+            self.store.advance(publication.id, "image_ready")
+        log(f"The image {image.key[:12]} has passed the test; its archive has {image.size / 2**20:.0f} MiB.")
+
     def _go_live(self, publication: Publication, log: Log) -> None:
+        if publication.state == "image_ready":
+            self._check_image(publication)
         version = NewVersion(
             owner=publication.owner,
             digest=publication.digest,
@@ -93,6 +120,15 @@ class Stages:
             detail = {"publication": publication.id, "digest": publication.digest}
             self.audit.record(publication.owner, "publications:servable:live", subject, detail)
         self.catalogue.forget(publication.owner, publication.name)
+
+    def _check_image(self, publication: Publication) -> None:
+        # It may have failed at this very stage, and been tried again when nothing held its files any more.
+        image = self.image_records.find_all([publication.id]).get(publication.id)
+        if image is None or self.storage.find(image.sha256) is None:
+            raise IntegrityError(
+                f"The image of the publication {publication.id} is not in the file store any more.",
+                remedy="Publish the servable again.",
+            )
 
 
 def _environment_digest(publication: Publication) -> str:

@@ -12,9 +12,10 @@ from sqlalchemy.exc import IntegrityError
 
 from hub_registry.database import Database
 from hub_registry.errors import ConflictError
+from hub_registry.images.tables import images
 from hub_registry.publications.interface import (
+    BEFORE,
     ENDS,
-    NEXT,
     LogLine,
     Publication,
     State,
@@ -29,6 +30,15 @@ def files_in_use() -> Select[tuple[str]]:
     return (
         select(publication_files.c.sha256)
         .join_from(publication_files, publications, publications.c.id == publication_files.c.publication_id)
+        .where(publications.c.state != "failed")
+    )
+
+
+def images_in_use() -> Select[tuple[str]]:
+    """Hashes of the images of every publication that has not failed."""
+    return (
+        select(images.c.sha256)
+        .join_from(images, publications, publications.c.id == images.c.publication_id)
         .where(publications.c.state != "failed")
     )
 
@@ -127,12 +137,14 @@ class SqlPublicationStore:
 
     def advance(self, publication_id: str, state: State, environment_digest: str | None = None) -> None:
         """See `PublicationStore.advance`."""
-        before = next(old for old, new in NEXT.items() if new == state)
+        before = sorted(BEFORE[state])
         values: dict[str, Any] = {"state": state, "reached": state, "attempts": 0}
         if environment_digest is not None:
             values["environment_digest"] = environment_digest
-        if not self._set(publication_id, publications.c.state == before, **values):
-            raise ConflictError(f"The publication {publication_id} is not {before}, so it cannot be {state}.")
+        if not self._set(publication_id, publications.c.state.in_(before), **values):
+            raise ConflictError(
+                f"The publication {publication_id} is not {' or '.join(before)}, so it cannot be {state}."
+            )
 
     def fail(self, publication_id: str, error: Mapping[str, Any]) -> None:
         """See `PublicationStore.fail`."""

@@ -48,6 +48,8 @@ class Worker:
         Told of failures.
     at_once
         How many publications are worked on at the same time.
+    order
+        What comes after each state.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Worker:
         changes: Changes,
         audit: Audit,
         at_once: int,
+        order: Mapping[State, State] = NEXT,
     ) -> None:
         self._store = store
         self._work = work
@@ -65,6 +68,7 @@ class Worker:
         self._changes = changes
         self._audit = audit
         self._at_once = at_once
+        self._order = order
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         # Ids in the queue or in work, and those among them that shall be looked at once more afterwards.
         self._mine: set[str] = set()
@@ -134,7 +138,7 @@ class Worker:
         """Take a publication as far as it goes."""
         while not self._stopping.is_set():
             publication = self._store.get(publication_id)
-            if publication.state in ENDS or not self._step(publication, NEXT[publication.state]):
+            if publication.state in ENDS or not self._step(publication, self._order[publication.state]):
                 return
 
     def _step(self, publication: Publication, state: State) -> bool:

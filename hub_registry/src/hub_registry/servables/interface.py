@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from hub_registry.images.interface import Image
+
 #: What somebody may want to do with a servable.
 Action = Literal["see", "run", "edit"]
 
@@ -60,6 +62,8 @@ class ServableVersion:
         the action "run".
     published_at
         Epoch seconds.
+    image
+        In which its test has passed, too; None where the hub made none.
     """
 
     id: int
@@ -74,6 +78,7 @@ class ServableVersion:
     published_at: float
     files: tuple[VersionFile, ...]
     visible_to: frozenset[str]
+    image: Image | None = None
 
     @property
     def full_name(self) -> str:

@@ -246,6 +246,8 @@ def describe(version: ServableVersion) -> dict[str, Any]:
         "publication_date": int(version.published_at * 1000),
         "state": "live",
     }
+    if version.image is not None:
+        document["dlhub"]["image"] = vars(version.image)
     return document
 
 

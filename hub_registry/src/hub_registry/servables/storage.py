@@ -24,6 +24,7 @@ from sqlalchemy.exc import IntegrityError
 
 from hub_registry.database import Database
 from hub_registry.errors import ConflictError, NotFoundError
+from hub_registry.images.storage import SqlImageRecords
 from hub_registry.servables.interface import (
     PUBLIC,
     NewVersion,
@@ -76,6 +77,7 @@ class SqlCatalogueStore:
     def __init__(self, database: Database, directories: Path) -> None:
         self._database = database
         self._directories = directories
+        self._images = SqlImageRecords(database)
 
     def add(self, version: NewVersion) -> int:
         """See `CatalogueStore.add`."""
@@ -173,6 +175,7 @@ class SqlCatalogueStore:
         """Versions from rows of `joined`."""
         ids = [row.id for row in rows]
         files, grants = self.files_of(ids), self._grants(ids)
+        images = self._images.find_all([row.publication_id for row in rows])
         return [
             ServableVersion(
                 id=row.id,
@@ -187,6 +190,7 @@ class SqlCatalogueStore:
                 published_at=row.published_at,
                 files=files[row.id],
                 visible_to=grants[row.id],
+                image=images.get(row.publication_id),
             )
             for row in rows
         ]

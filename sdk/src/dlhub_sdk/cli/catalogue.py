@@ -140,6 +140,7 @@ def _render_document(console: Any, document: Mapping[str, Any]) -> None:
         "domains": ", ".join(dlhub.get("domains") or []),
         "related": ", ".join(filter(None, dois)),
         "visible to": ", ".join(dlhub.get("visible_to") or []),
+        "image": _image(dlhub.get("image") or {}),
     }
     for label, value in about.items():
         if value:
@@ -149,6 +150,10 @@ def _render_document(console: Any, document: Mapping[str, Any]) -> None:
     for name, method in servable["methods"].items():
         console.print()
         _render_method(console, name, method)
+
+
+def _image(image: Mapping[str, Any]) -> str:
+    return f"{image['builder']}, {image['size'] / 1e6:.0f} MB, key {image['key']}" if image else ""
 
 
 def _render_method(console: Any, name: str, method: Mapping[str, Any]) -> None:
