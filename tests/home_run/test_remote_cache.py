@@ -16,6 +16,7 @@ import pytest
 from home_run.remote import cache as caches
 from home_run.remote.cache import Cache
 from home_run.remote.errors import SiteSetupError
+from home_run.remote.pruning import ABANDONED_S, remove_tree
 from home_run.remote.settings import MAX_AGE_S, cache_directory
 
 
@@ -140,7 +141,7 @@ def test_a_killed_builder_blocks_nobody_and_a_living_one_is_waited_for(cache: Ca
         got = threading.Event()
 
         def make(path: Path) -> None:
-            caches.remove_tree(path)
+            remove_tree(path)
             maker()(path)
 
         def ask() -> None:
@@ -314,7 +315,7 @@ def test_locks_of_inputs_that_are_gone_are_removed(cache: Cache, monkeypatch: py
             cache.ensure("files", name, is_ready, fail)
     cache.ensure("files", "kept", is_ready, maker())
     for name in ("never-came", "never-came.build", "kept", "kept.build"):
-        used_ago(cache, "files", name, caches.ABANDONED_S + 1)
+        used_ago(cache, "files", name, ABANDONED_S + 1)
     Cache(cache.root).prune()
     left = {path.name for path in (cache.root / "locks").glob("files.*")}
     assert left == {

@@ -16,7 +16,7 @@ from endpoint_plugins.containers.context import CONTAINERFILE
 from endpoint_plugins.containers.recipe import IMAGE_DIRECTORY, Recipe
 from endpoint_plugins.containers.unpack import unpack_archive
 from endpoint_plugins.errors import ContainerError
-from home_run.remote.cache import remove_tree
+from home_run.remote.pruning import remove_tree
 
 __all__ = ["BubblewrapBuilder", "CharliecloudBuilder"]
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from endpoint_plugins.errors import ContainerError
 from endpoint_plugins.places import write_whole
-from home_run.remote.cache import remove_tree
+from home_run.remote.pruning import remove_tree
 
 __all__ = ["ImageRecord", "ImageStore", "images_directory"]
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 import stat
 import threading
 import time
@@ -30,36 +29,25 @@ import uuid
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from home_run.remote.errors import SiteSetupError
-from home_run.remote.settings import MAX_AGE_S, cache_bytes, cache_directory, files_bytes
+from home_run.remote.pruning import KINDS, Pruning, lock_name, remove_tree
+from home_run.remote.settings import cache_bytes, cache_directory, files_bytes
 
-__all__ = ["Cache", "remove_tree"]
+__all__ = ["Cache"]
 
-KINDS = ("servables", "environments", "files")
 #: Seconds between two notes of a last use, and between two prunings.
 TOUCH_S = 600.0
 PRUNE_S = 3600.0
 #: So many bytes of files may have the cache pruned before its time.
 LARGE_BYTES = 64 << 20
-#: Seconds after which what was on its way to its place has not come there.
-ABANDONED_S = 86400.0
 #: Things that one process keeps from being pruned: each costs it a descriptor.
 MAX_HELD = 128
 #: Things of which one process remembers when it noted their last use.
 MAX_TOUCHED = 4096
 
 _REMEDY = "The site can set DLHUB_CACHE to a directory that only the workers' user can write to."
-
-
-@dataclass(frozen=True)
-class _Entry:
-    kind: str
-    name: str
-    last_used: float
-    size: int
 
 
 class Cache:
@@ -244,7 +232,7 @@ class Cache:
                 return
             os.ftruncate(descriptor, 0)
             os.write(descriptor, b"1")
-            self._prune(cache_bytes(), files_bytes())
+            Pruning(self.root, self.lock).prune(cache_bytes(), files_bytes())
 
     # -- use -------------------------------------------------------------------------------------------
 
@@ -254,13 +242,13 @@ class Cache:
         with self._guard:
             descriptor = self._held.pop(key, -1)
         if descriptor < 0:
-            descriptor = self._open_lock(_lock_name(*key))
+            descriptor = self._open_lock(lock_name(*key))
         try:
-            with self.lock(f"{_lock_name(*key)}.build"):
+            with self.lock(f"{lock_name(*key)}.build"):
                 _flock(descriptor, fcntl.LOCK_SH)
-                if not self._is_current(_lock_name(*key), descriptor):
+                if not self._is_current(lock_name(*key), descriptor):
                     os.close(descriptor)
-                    descriptor = self._open_lock(_lock_name(*key))
+                    descriptor = self._open_lock(lock_name(*key))
                     _flock(descriptor, fcntl.LOCK_SH)
                 if not is_ready(path):
                     make(path)
@@ -279,7 +267,7 @@ class Cache:
                 self._touched.clear()
             self._touched[key] = now
             with suppress(OSError):
-                os.utime(self.root / "locks" / _lock_name(*key))
+                os.utime(self.root / "locks" / lock_name(*key))
 
     def _open_lock(self, name: str) -> int:
         return os.open(self.root / "locks" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -293,110 +281,6 @@ class Cache:
 
     def _age(self, lock_name: str) -> float:
         return time.time() - (self.root / "locks" / lock_name).stat().st_mtime
-
-    # -- pruning ---------------------------------------------------------------------------------------
-
-    def _prune(self, limit: int, files_limit: int) -> None:
-        now = time.time()
-        for path in (self.root / "runtime").iterdir():
-            with suppress(OSError):
-                if now - path.stat().st_mtime > MAX_AGE_S:
-                    remove_tree(path)
-        for path in (self.root / "work").iterdir():
-            self._remove_work(path, now)
-        entries = sorted(self._entries(), key=lambda entry: entry.last_used)
-        total = self._sweep_objects(now) + sum(entry.size for entry in entries if entry.kind != "servables")
-        files = sum(entry.size for entry in entries if entry.kind == "files")
-        for entry in entries:
-            is_much = total > limit or (entry.kind == "files" and files > files_limit)
-            if now - entry.last_used <= MAX_AGE_S and not is_much:
-                continue
-            if self._remove(entry):
-                total -= entry.size
-                files -= entry.size if entry.kind == "files" else 0
-        self._sweep_objects(now)
-        self._sweep_locks(now)
-
-    def _sweep_locks(self, now: float) -> None:
-        """Remove locks of inputs that are gone, or never came: there is one for each that was asked for."""
-        for path in (self.root / "locks").glob("files.*"):
-            name = path.name.removesuffix(".build")
-            with suppress(OSError):
-                if (
-                    now - path.stat().st_mtime < ABANDONED_S
-                    or (self.root / name.replace(".", "/", 1)).exists()
-                ):
-                    continue
-                with self.lock(f"{name}.build", wait=False) as building, self.lock(name, wait=False) as using:
-                    if building >= 0 and using >= 0:
-                        (self.root / "locks" / name).unlink()
-                        (self.root / "locks" / f"{name}.build").unlink()
-
-    def _remove_work(self, path: Path, now: float) -> None:
-        """Remove what a process that has ended was working on."""
-        lock = self.root / "locks" / f"work.{path.name}"
-        if not lock.exists():  # something on its way to its place
-            with suppress(OSError):
-                if now - path.stat().st_mtime > ABANDONED_S:
-                    remove_tree(path)
-            return
-        with self.lock(lock.name, wait=False) as descriptor:
-            if descriptor >= 0:
-                remove_tree(path)
-                lock.unlink()
-
-    def _entries(self) -> Iterator[_Entry]:
-        for kind in KINDS:
-            for path in (self.root / kind).iterdir():
-                lock = self.root / "locks" / _lock_name(kind, path.name)
-                with suppress(OSError, ValueError):
-                    yield _Entry(kind, path.name, lock.stat().st_mtime, int(lock.read_text() or 0))
-
-    def _remove(self, entry: _Entry) -> bool:
-        name = _lock_name(entry.kind, entry.name)
-        with self.lock(f"{name}.build", wait=False) as building, self.lock(name, wait=False) as using:
-            if building < 0 or using < 0:
-                return False
-            # Gone at once under its name, whatever becomes of the removal.
-            doomed = self.root / "work" / uuid.uuid4().hex
-            path = self.root / entry.kind / entry.name
-            with suppress(FileNotFoundError):
-                path.chmod(0o700)  # a directory that cannot be written to cannot be moved either
-                path.rename(doomed)
-            remove_tree(doomed)
-            return True
-
-    def _sweep_objects(self, now: float) -> int:
-        """Remove files that belong to no servable any more; return the size of the others, in bytes."""
-        total = 0
-        for path in (self.root / "objects").iterdir():
-            with suppress(OSError):
-                state = path.stat()
-                # What broke off may yet be gone on with.
-                fresh = path.suffix == ".part" and now - state.st_mtime < PRUNE_S
-                if state.st_nlink == 1 and not fresh:
-                    with self.lock(f"objects.{path.name[:2]}", wait=False) as descriptor:
-                        if descriptor >= 0:
-                            path.unlink()
-                            continue
-                total += state.st_size
-        return total
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a directory whose directories may be read-only. Idempotent."""
-    with suppress(OSError):
-        path.chmod(0o700)
-        for directory, names, _ in os.walk(path):
-            for name in names:
-                inner = Path(directory, name)
-                if not inner.is_symlink():
-                    inner.chmod(0o700)
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def _lock_name(kind: str, name: str) -> str:
-    return f"{kind}.{name}"
 
 
 def _flock(descriptor: int, operation: int) -> None:

@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from home_run.remote.cache import Cache, remove_tree
+from home_run.remote.cache import Cache
 from home_run.remote.downloads import without_passwords
 from home_run.remote.errors import DamagedFileError, SiteSetupError
 from home_run.remote.lifeline import Lifeline
 from home_run.remote.links import Hub
+from home_run.remote.pruning import remove_tree
 
 __all__ = ["EnvironmentSpec", "environment_python"]
 

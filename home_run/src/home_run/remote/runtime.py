@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import home_run
-from home_run.remote.cache import Cache, remove_tree
+from home_run.remote.cache import Cache
+from home_run.remote.pruning import remove_tree
 
 __all__ = ["content_hash", "package_files", "runtime_directory"]
 

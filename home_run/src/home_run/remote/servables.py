@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from home_run.remote.cache import Cache, remove_tree
+from home_run.remote.cache import Cache
 from home_run.remote.errors import DamagedFileError
 from home_run.remote.links import Hub
+from home_run.remote.pruning import remove_tree
 
 __all__ = ["servable_directory"]
 

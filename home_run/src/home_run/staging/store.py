@@ -17,7 +17,8 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from home_run.remote.cache import Cache, remove_tree
+from home_run.remote.cache import Cache
+from home_run.remote.pruning import remove_tree
 from home_run.staging.errors import WrongContentError
 from home_run.staging.transfers import Received
 
