@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from benches import AgentBench, Bench, BrokerBench, GlobusBench, LocalBench
 from remote_sites import AgentSites, RemoteSites, until
 
 from home_run import codec
-from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, WorkerLostError
-from hub_registry.fabrics.interface import Endpoint, Fabric, WorkerEnvironment
+from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, FabricError, WorkerLostError
+from hub_registry.fabrics.interface import Endpoint, Fabric, Withdraw, WorkerEnvironment
 from hub_registry.routing.interface import Call, Outcome, Work
 from hub_registry.routing.service import Router
 from hub_registry.routing.sites import Sites
@@ -98,6 +99,8 @@ class Opened:
         self.bench = bench
         self.endpoint = endpoint
         self.lost: list[Exception] = []
+        #: Of the batch that was sent last.
+        self.withdraw: Withdraw | None = None
 
     @classmethod
     async def at(cls, bench: Bench, fabric: Fabric | None = None) -> "Opened":
@@ -138,7 +141,7 @@ class Opened:
             else:
                 answer.set_result(result)
 
-        self.endpoint.submit(msgpack.packb(request), done)
+        self.withdraw = self.endpoint.submit(msgpack.packb(request), done)
         return answer
 
     async def values(self, *inputs: Any) -> list[Any]:
@@ -247,13 +250,37 @@ async def test_a_queued_event_that_is_cancelled_never_runs(bench: Bench, tmp_pat
         # More than any of these endpoints has credit for, so that the last one waits at the hub.
         kept = [submit(f"note {tmp_path / f'kept-{number}'}") for number in range(40)]
         cancelled = submit(f"note {tmp_path / 'cancelled'}")
-        cancelled.cancelled = True
+        cancelled.cancel()
         await until(lambda: len(ended) == len(kept), "not everything has ended")
     finally:
         await router.stop()
     assert {outcome.ok for outcome in ended.values()} == {True}
     assert len(list(tmp_path.glob("kept-*"))) == len(kept)
     assert not (tmp_path / "cancelled").exists()
+
+
+async def test_a_batch_that_is_withdrawn_is_answered_once_and_those_before_it_run(
+    opened: Opened, tmp_path: Path
+) -> None:
+    # One for each worker, and one that may wait close to it.
+    before = [opened.send("sleep 1") for _ in range(2 * opened.endpoint.workers)]
+    withdrawn = opened.send(f"note {tmp_path / 'withdrawn'}")
+    if (withdraw := opened.withdraw) is not None:
+        await asyncio.sleep(0)
+        withdraw()
+        withdraw()
+    if opened.bench.drops_withdrawn:
+        with pytest.raises(EndpointLostError, match="was cancelled before a worker began it"):
+            await soon(withdrawn)
+        assert not (tmp_path / "withdrawn").exists()
+    else:
+        with suppress(FabricError):  # where it was not sent yet
+            await soon(withdrawn)
+    assert [read(await soon(each)) for each in before] == [["sleep 1"]] * len(before)
+    if withdraw is not None:
+        withdraw()
+    assert await opened.values("goes on") == ["goes on"]
+    assert opened.lost == []
 
 
 async def test_after_a_restart_of_the_hub_a_batch_is_run_again_and_the_old_answer_ignored(

@@ -72,6 +72,8 @@ class Bench:
         Of the servable.
     out_dir
         Where large results go.
+    drops_withdrawn
+        Whether its endpoints do not run what was withdrawn before a worker began it.
     """
 
     fabric: Fabric
@@ -79,6 +81,7 @@ class Bench:
     directory: Path
     digest: str
     out_dir: Path
+    drops_withdrawn = False
 
     async def start(self) -> None:
         """Make all of it."""
@@ -160,6 +163,8 @@ class BrokerBench(RemoteBench):
 
 class AgentBench(BrokerBench):
     """See `Bench`: the same fabric, with our own agent at the other end."""
+
+    drops_withdrawn = True
 
 
 class GlobusBench(RemoteBench):
