@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from endpoint_plugins.containers.runtime_directory import ENVIRONMENT
 from endpoint_plugins.errors import ContainerError
-from home_run.remote.cache import remove_tree
+from home_run.remote.pruning import remove_tree
 
 __all__ = ["read_labels", "unpack_archive"]
 
