@@ -12,6 +12,7 @@ from servable_tasks import HeldWorkers, servable_buffer
 
 from conftest import PlayedHub, Site, until
 from endpoint_plugins.agent.servables import FUNCTION_ID
+from endpoint_plugins.errors import ChoiceRefusedError
 from endpoint_plugins.policy import Terms
 from hub_registry.broker.messages import task_headers
 
@@ -129,3 +130,19 @@ async def test_a_caller_has_no_more_workers_than_allowed_and_holds_up_nobody(
         if workers.calls:
             workers.end()
     await until(lambda: hub.latest(id)["agent"]["held_back"] == 0)
+
+
+async def test_a_choice_beyond_the_profile_is_refused_and_recorded(hub: PlayedHub, site: Site) -> None:
+    def refuse() -> None:
+        raise ChoiceRefusedError("The image 'x' is not among those that here runs.")
+
+    site.new_workers = refuse
+    await site.start()
+    id = await hub.new_user_endpoint()
+    with structlog.testing.capture_logs() as lines:
+        await hub.order(id)
+        await until(lambda: hub.latest(id))
+    assert "not among those" in hub.latest(id)["error"]
+    (record,) = [each for each in lines if each["event"] == "command_refused"]
+    assert (record["who"], record["what"]) == ("ada", f"user endpoint uep.{id}")
+    assert "not among those" in record["reason"]

@@ -16,6 +16,7 @@ from endpoint_plugins.agent.commands import CANCEL, Command, CommandRefusedError
 from endpoint_plugins.agent.directory import EndpointDirectory
 from endpoint_plugins.agent.interface import Workers
 from endpoint_plugins.agent.link import LOST, Delivery, Link, LinkLostError, Outlet, Session
+from endpoint_plugins.agent.logs import audit
 from endpoint_plugins.agent.messages import pack_report
 from endpoint_plugins.agent.registration import Gateway, Presented, Registered
 from endpoint_plugins.agent.reports import agent_state
@@ -208,8 +209,7 @@ class Agent:
             try:
                 self._do(read_command(delivery.properties, delivery.body, self._identities))
             except CommandRefusedError as refused:
-                log.warning("command_refused", reason=str(refused))
-                self._notify(refused.kwargs, str(refused))
+                self._refuse(refused)
             except Exception:
                 log.exception("command_not_followed")
 
@@ -224,7 +224,8 @@ class Agent:
         try:
             queues = Queues.read(command.kwargs["amqp_creds"])
         except (KeyError, TypeError) as error:
-            raise CommandRefusedError(f"The command has no queues: {error!r}.", command.kwargs) from error
+            reason = f"The command has no queues: {error!r}."
+            raise CommandRefusedError(reason, command.kwargs, command.username) from error
         if running is None:
             self._start(name, command, queues)
         elif running.endpoint.is_ending:
@@ -238,7 +239,7 @@ class Agent:
         try:
             workers = self._make_workers(queues.id, kwargs.get("user_opts") or {}, directory)
         except SiteError as error:
-            raise CommandRefusedError(str(error), kwargs) from error
+            raise CommandRefusedError(str(error), kwargs, command.username) from error
         endpoint = UserEndpoint(
             queues,
             workers,
@@ -262,7 +263,7 @@ class Agent:
             try:
                 self._start(name, again, Queues.read(again.kwargs["amqp_creds"]))
             except CommandRefusedError as refused:
-                self._notify(refused.kwargs, str(refused))
+                self._refuse(refused)
 
     # -- reports -------------------------------------------------------------------------------------------
 
@@ -287,6 +288,12 @@ class Agent:
                 "user_endpoints": [each.endpoint.describe() for each in self._running.values()],
             }
         )
+
+    def _refuse(self, refused: CommandRefusedError) -> None:
+        """Write down that a command is not followed, and tell whom it was for."""
+        who, what = refused.username or "unknown", f"user endpoint {refused.kwargs.get('name')}"
+        audit.warning("command_refused", who=who, what=what, reason=str(refused))
+        self._notify(refused.kwargs, str(refused))
 
     def _notify(self, kwargs: Mapping[str, Any], reason: str) -> None:
         """Say in a user endpoint's name why it does not start, with its own credentials."""

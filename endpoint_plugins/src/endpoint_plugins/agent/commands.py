@@ -39,11 +39,12 @@ class Command:
 
 
 class CommandRefusedError(Exception):
-    """A command that is not followed; `kwargs` say to whom that may be told."""
+    """A command that is not followed; `kwargs` say to whom that may be told, and `username` whose it is."""
 
-    def __init__(self, reason: str, kwargs: Mapping[str, Any]) -> None:
+    def __init__(self, reason: str, kwargs: Mapping[str, Any], username: str = "") -> None:
         super().__init__(reason)
         self.kwargs = kwargs
+        self.username = username
 
 
 def read_command(
@@ -79,13 +80,14 @@ def read_command(
             f"The command is {skew_s:.0f} s old, or the clocks of hub and site differ by that much; it is "
             f"not followed after {MAX_SKEW_S:.0f} s.",
             kwargs,
+            username,
         )
     if not theirs & set(identities):
         raise CommandRefusedError(
-            f"The endpoint takes commands of its owner alone, and not of {username}.", kwargs
+            f"The endpoint takes commands of its owner alone, and not of {username}.", kwargs, username
         )
     if command not in (START, CANCEL):
-        raise CommandRefusedError(f"There is no command {command[:100]!r}.", kwargs)
+        raise CommandRefusedError(f"There is no command {command[:100]!r}.", kwargs, username)
     if not _NAME.fullmatch(str(kwargs.get("name", ""))):
-        raise CommandRefusedError("The command names no user endpoint.", kwargs)
+        raise CommandRefusedError("The command names no user endpoint.", kwargs, username)
     return Command(command, kwargs, username)

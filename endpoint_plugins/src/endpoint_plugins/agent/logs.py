@@ -10,6 +10,9 @@ from typing import Any
 
 import structlog
 
+#: Records of what was refused, each with `who` and `what`.
+audit = structlog.get_logger("audit")
+
 MAX_BYTES = 16 * 1024**2
 KEPT = 4
 #: Libraries that tell of every message.

@@ -11,15 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
+from endpoint_plugins.agent.logs import audit
 from endpoint_plugins.agent.messages import Caller, TaskHeaders, read_headers, read_task_buffer, read_task_id
 from endpoint_plugins.agent.servables import FUNCTION_ID, ServableBatch, is_servable_task, read_batch
 from endpoint_plugins.agent.shares import Share
 from endpoint_plugins.errors import RefusedTaskError
 from endpoint_plugins.policy import PolicyFile, Terms
-
-audit = structlog.get_logger("audit")
 
 #: Seconds between two looks whether the rules have changed.
 LOOK_S = 1.0
