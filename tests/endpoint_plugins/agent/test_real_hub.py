@@ -10,6 +10,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from globus_compute_sdk.serialize import AllCodeStrategies
 
 from agent_endpoint import AgentEndpoint, agent_installation
 from dlhub_sdk.client import DLHubClient
-from dlhub_sdk.errors import TaskLostError
+from dlhub_sdk.errors import RefusedBySiteError, TaskLostError
+from endpoint_plugins.credentials import Credentials
 from federation import free_port
 from gateway_process import ClientIdentity, GatewayProcess, addresses, credentials
 from published import environments_dir, make_work, work_document
@@ -253,8 +255,10 @@ def test_a_cancelled_call_never_runs_and_the_worker_is_free_for_the_next(
     servables: DLHubClient, sites: dict[str, AgentEndpoint]
 ) -> None:
     where: dict[str, Any] = {"endpoint": "north", "asynchronous": True}
-    for site in sites:
-        assert servables.run("ada/first", {"tag": "before"}, endpoint=site) == ["before"]
+    first = [
+        servables.run("ada/first", {"tag": "before"}, endpoint=each, asynchronous=True) for each in sites
+    ]
+    assert [each.result(PATIENCE_S) for each in first] == [["before"], ["before"]]
     running = servables.run("ada/first", {"tag": "running", "sleep": 4}, **where)
     waiting = servables.run("ada/first", {"tag": "waiting", "sleep": 600}, **where)
     servables.run("ada/first", {"tag": "meanwhile"}, endpoint="south")  # what was sent before it is there
@@ -315,3 +319,130 @@ def test_calls_go_where_their_version_is_loaded_also_by_a_hub_that_was_started_a
         "heartbeats of both",
     )
     assert {name: went_to(name) for name in homes} == homes
+
+
+# -- the rules of the site -------------------------------------------------------------------------------
+
+RULES = """\
+rules:
+  - who: [ann]
+    run: [ada/first]
+    max_workers: 1
+  - who: [bob]
+    run: [ada/first, ada/second]
+"""
+
+
+@pytest.fixture(scope="module")
+def strict(
+    gateway: GatewayProcess,
+    ada: ClientIdentity,
+    servables: DLHubClient,
+    agent_installation: StockInstallation,
+) -> Iterator[AgentEndpoint]:
+    """An endpoint of Ada's with two workers and rules, of which the hub was told, and lets in Eve as well."""
+    index = {k: v for k, v in os.environ.items() if k.startswith(("PIP_", "UV_", "SSL_CERT"))}
+    site = AgentEndpoint(
+        agent_installation, gateway.gateway_url, ada.id, ada.secret, name="strict", env=index
+    )
+    try:
+        credentials_file = site.directory.parents[1] / "credentials.json"
+        Credentials(url=gateway.url, token=gateway.token_of("ada")).store(credentials_file)
+        for name in ("ann", "bob", "eve"):
+            gateway.token_of(name)
+        (site.directory / "policy.yaml").write_text(RULES)
+        for path in (credentials_file, site.directory):
+            site.user.own(path)
+        site.start()
+        code, text = said(site, "policy", "compile", site.name, "--apply")
+        assert code == 0, text
+        record = servables.share_endpoint(site.id, ["ann", "bob", "eve"])
+        assert set(record.serves) == {"ann", "bob", "eve"}, "the hub would route her calls there"
+        yield site
+    finally:
+        site.close()
+
+
+def refused(site: AgentEndpoint) -> list[tuple[str, str, str]]:
+    """Who was refused what by which rule, as the site has recorded it."""
+    lines = (site.directory / "agent.log").read_text().splitlines()
+    records = [json.loads(line) for line in lines if '"task_refused"' in line]
+    assert all(each["logger"] == "audit" and each["task"] and each["reason"] for each in records)
+    return [(each["who"].partition(" ")[0], each["what"], each["rule"]) for each in records]
+
+
+@needs_index
+def test_the_site_refuses_by_caller_what_the_hub_lets_through(
+    gateway: GatewayProcess, servables: DLHubClient, strict: AgentEndpoint
+) -> None:
+    compiled = json.loads((strict.directory / "policy.compiled.json").read_text())["servables"]
+    digests = {known["name"].removeprefix("ada/"): digest for digest, known in compiled.items()}
+
+    def run(user: str, name: str) -> list[str]:
+        with DLHubClient(url=gateway.url, token=gateway.token_of(user)) as client:
+            answer: list[str] = client.run(f"ada/{name}", {"tag": user}, endpoint=strict.id)
+            return answer
+
+    assert run("ann", "first")[-1] == "ann"
+    assert run("bob", "second")[-1] == "bob"
+    for user, name, reason, rule in (
+        ("eve", "first", "for eve: rules 1, 2 let others run it", "rule 1, 2"),
+        ("ann", "second", "for ann: rule 2 lets others run it", "rule 2"),
+        ("ada", "second", "for ada: rule 2 lets others run it", "rule 2"),
+    ):
+        with pytest.raises(PermissionError, match=f"The policy of this site does not let .*{reason}") as told:
+            run(user, name)
+        assert isinstance(told.value, RefusedBySiteError)
+        assert (user, f"servable {digests[name]}", rule) in refused(strict)
+
+
+@needs_index
+def test_a_site_holds_each_caller_to_the_workers_of_the_rule(
+    gateway: GatewayProcess, servables: DLHubClient, strict: AgentEndpoint
+) -> None:
+    with (
+        DLHubClient(url=gateway.url, token=gateway.token_of("ann")) as ann,
+        DLHubClient(url=gateway.url, token=gateway.token_of("bob")) as bob,
+    ):
+        where: dict[str, Any] = {"endpoint": strict.id, "asynchronous": True}
+        hers = [ann.run("ada/first", {"tag": f"{number}", "sleep": 2}, **where) for number in range(3)]
+        his = [bob.run("ada/first", {"tag": f"{number}", "sleep": 1}, **where) for number in range(2)]
+        for future in (*hers, *his):
+            future.result(PATIENCE_S)
+        spans = sorted(
+            (float(task.timestamps["started"] or 0), float(task.timestamps["finished"] or 0))
+            for task in (ann.get_task(each.task_id) for each in hers)
+        )
+        ends = [float(bob.get_task(each.task_id).timestamps["finished"] or 0) for each in his]
+    assert all(before[1] <= after[0] for before, after in pairwise(spans)), "one after the other"
+    assert max(ends) < spans[-1][1], "his did not wait for all of hers"
+
+
+@needs_index
+def test_a_rule_that_the_workers_there_do_not_keep_is_told_in_its_words(
+    gateway: GatewayProcess, servables: DLHubClient, strict: AgentEndpoint
+) -> None:
+    compiled = strict.directory / "policy.compiled.json"
+    before = compiled.read_text()
+    content = json.loads(before)
+    for found in content["servables"].values():
+        for grant in found["grants"]:
+            grant.update(images=["one.sif"], walltime_s=600)
+    try:
+        compiled.write_text(json.dumps(content))
+        with DLHubClient(url=gateway.url, token=gateway.token_of("ann")) as client:
+            until(lambda: _is_refused(client, strict), "the new rules")
+            with pytest.raises(
+                RefusedBySiteError, match=r"rule 1 allows images one\.sif; the workers here have"
+            ):
+                client.run("ada/first", {"tag": "x"}, endpoint=strict.id)
+    finally:
+        compiled.write_text(before)
+
+
+def _is_refused(client: DLHubClient, site: AgentEndpoint) -> bool:
+    try:
+        client.run("ada/first", {"tag": "x"}, endpoint=site.id)
+    except RefusedBySiteError:
+        return True
+    return False
