@@ -243,6 +243,7 @@ def test_a_servable_in_a_pod(
     servable: str,
     kubernetes: KubernetesCluster,
     installation: StockInstallation,
+    agent_installation: StockInstallation,
     packages: PackageSite,
     tmp_path: Path,
 ) -> None:
@@ -260,6 +261,9 @@ def test_a_servable_in_a_pod(
     exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in inside.items())
     path = f"{installation.bin}:{binaries()}:/usr/bin:/bin"
     user = new_user({**kubernetes.variables, "PATH": path})
+    without = new_user({**kubernetes.variables, "PATH": path}, agent_installation)
+    (note,) = without.command("init", "--dry-run")["notes"]
+    assert "the package kubernetes, which makes pods, is not installed" in note
     profile = user.init(
         "max_blocks=1",
         f"address={kubernetes.host_address}",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from endpoint_plugins.errors import WorkersStartError
+from endpoint_plugins.errors import SiteError, WorkersStartError
 from endpoint_plugins.workers.environment import clean_environment, copy_runtime, download_exports
 from endpoint_plugins.workers.options import LOOPBACK, WorkersOptions
 from endpoint_plugins.workers.pods import POD_TASKS, pod_command
@@ -90,6 +90,10 @@ class Engine:
             )
             self._engine = engine
             engine.start(endpoint_id=self._options.endpoint_id, run_dir=str(self._run_dir))
+        except SiteError as error:
+            raise WorkersStartError(
+                f"The engine did not start. {error.message}", remedy=error.remedy
+            ) from error
         except Exception as error:
             raise WorkersStartError(
                 f"The engine did not start: {type(error).__name__}: {error}.",
