@@ -16,8 +16,8 @@ from hub_registry.servables.interface import ServableVersion
 from hub_registry.servables.service import Catalogue
 from hub_registry.tasks.interface import StoredTask
 
-#: Calls kept.
-KEEP = 1024
+#: Calls kept: one for each servable, and for each caller where that matters.
+KEEP = 8192
 #: Whose eyes the hub looks with when it runs a task again: its submitter was let through before.
 THE_HUB = Principal(id="", name="hub", role="admin")
 
