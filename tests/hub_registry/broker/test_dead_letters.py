@@ -128,7 +128,7 @@ async def test_a_flood_of_refused_messages_costs_few_audit_records(
 
     audit.flush()
     records = audit.list_records()
-    assert len(records) == 2
+    assert 2 <= len(records) < 20, "the first, and one for each window that the others came in"
     assert sum(record.count for record in records) == 200
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,7 +18,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq import Channel
+from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import (
     AMQPError,
     AuthenticationError,
@@ -42,6 +43,10 @@ HEARTBEAT_S = 10
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
 CLOSE_S = 3.0
+#: Bytes from which on a message is published only as fast as the broker reads.
+LARGE_BYTES = 64 * 1024
+#: Seconds for which acknowledgements are gathered, as long as the credit lets the broker send more meanwhile.
+ACK_S = 0.005
 
 #: What a broken connection, a refusal or a silent broker throws.
 LOST = (OSError, EOFError, AMQPError, asyncio.TimeoutError, RuntimeError)
@@ -99,13 +104,14 @@ class Outlet:
 class Session:
     """One connection, with a channel to take messages and one to publish. Lives on the event loop."""
 
-    def __init__(
-        self, connection: AbstractConnection, reads: AbstractChannel, writes: AbstractChannel
-    ) -> None:
+    def __init__(self, connection: AbstractConnection, reads: Channel, writes: Channel) -> None:
         self._connection = connection
         self._reads = reads
         self._writes = writes
         self._consumer = ""
+        self._prefetch = 0
+        self._settled: list[int] = []
+        self._settling: asyncio.TimerHandle | None = None
         self._acks: set[asyncio.Task[None]] = set()
         self.ended = asyncio.Event()
         #: Why it has ended, where somebody has said so.
@@ -133,7 +139,7 @@ class Session:
         except BaseException:
             await connection.close()
             raise
-        return cls(connection, reads, writes)
+        return cls(connection, cast(Channel, reads), cast(Channel, writes))
 
     @property
     def is_open(self) -> bool:
@@ -152,7 +158,7 @@ class Session:
         # A changed credit is for consumers that come after it.
         await self._ask(self._reads.basic_qos(prefetch_count=prefetch))
         answer = await self._ask(self._reads.basic_consume(queue, on_message, exclusive=exclusive))
-        self._consumer = str(answer.consumer_tag)
+        self._consumer, self._prefetch = str(answer.consumer_tag), prefetch
 
     async def stop_consuming(self) -> None:
         """Take no more; what was taken is still with this session. Idempotent."""
@@ -181,12 +187,17 @@ class Session:
                 routing_key=outlet.routing_key,
                 properties=properties,
                 mandatory=outlet.mandatory,
+                wait=len(body) > LARGE_BYTES,
             )
         )
 
     def ack(self, tag: int) -> None:
-        """Let the broker forget a message. Where the session has ended it comes again, which is no error."""
-        self._settle(self._reads.basic_ack(tag))
+        """Let the broker forget a message, soon; where the session has ended it comes again: no error."""
+        self._settled.append(tag)
+        if 2 * len(self._settled) >= self._prefetch:
+            self._ack_now()
+        elif self._settling is None:
+            self._settling = asyncio.get_running_loop().call_later(ACK_S, self._ack_now)
 
     def reject(self, tag: int) -> None:
         """Give a message that nobody can read to the dead letters."""
@@ -194,11 +205,24 @@ class Session:
 
     async def close(self) -> None:
         """End it; what was taken and not acknowledged is delivered again. Idempotent."""
+        self._ack_now()
         if self._acks and self.is_open:
             await asyncio.wait(self._acks, timeout=CLOSE_S)
         self.ended.set()
         with suppress(*LOST):
             await asyncio.wait_for(self._connection.close(), CLOSE_S)
+
+    def _ack_now(self) -> None:
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        settled, self._settled = self._settled, []
+        if settled and self.is_open:
+            self._settle(self._ack_all(settled))
+
+    async def _ack_all(self, tags: Sequence[int]) -> None:
+        for tag in tags:
+            await self._reads.basic_ack(tag, wait=False)
 
     def _settle(self, operation: Awaitable[Any]) -> None:
         async def settle() -> None:

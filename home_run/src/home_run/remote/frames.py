@@ -22,10 +22,14 @@ def send(descriptor: int, kind: int, message: bytes) -> None:
     OSError
         If nobody reads any more.
     """
-    for part in (_HEAD.pack(len(message), kind), message):
-        view = memoryview(part)
-        while view:
-            view = view[os.write(descriptor, view) :]
+    head = _HEAD.pack(len(message), kind)
+    # At once: who reads shall not be woken for a head alone.
+    written = os.writev(descriptor, (head, message))
+    view = memoryview(message)[max(0, written - len(head)) :]
+    if written < len(head):  # as good as never: a pipe takes so little whole
+        view = memoryview(head[written:] + message)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def receive(descriptor: int) -> tuple[int, bytes]:

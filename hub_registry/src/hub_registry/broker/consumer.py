@@ -9,9 +9,9 @@ from typing import cast
 
 import aiormq
 import structlog
-from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.channel import Channel
 from aio_pika.exceptions import ChannelNotFoundEntity
+from aiormq.abc import DeliveredMessage
 
 from hub_registry.broker.dead_letters import DeadLetters
 from hub_registry.broker.interface import Delivery, Handler, RefusedMessageError, UnroutableError
@@ -28,6 +28,10 @@ MAX_DELIVERIES = 6
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 10.0
 
+#: Seconds for which acknowledgements are gathered: whoever waits for an answer shall not wait for the broker
+#: to forget the message first.
+ACK_S = 0.005
+
 #: Seconds that handlers may still take when consuming ends.
 GRACE_S = 5.0
 
@@ -39,8 +43,8 @@ class Consumer:
     """Consumes a queue over a shared link. Belongs to one event loop.
 
     Handlers run at the same time, up to the prefetch, and begin in the order in which messages come. A
-    message is acknowledged when its handler has returned. A connection that is lost does not end a running
-    handler; its message comes again, here or at another hub.
+    message is acknowledged when its handler has returned, a few milliseconds later and together with others.
+    A connection that is lost does not end a running handler; its message comes again, here or at another hub.
 
     Parameters
     ----------
@@ -75,6 +79,8 @@ class Consumer:
         self._first_pause_s = first_pause_s
         self._channel: Channel | None = None
         self._tag = ""
+        self._handled: list[DeliveredMessage] = []
+        self._acknowledging: asyncio.TimerHandle | None = None
         self._supervision: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._stopped = asyncio.Event()
@@ -111,6 +117,7 @@ class Consumer:
         for task in tuple(self._running):
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+        await self._acknowledge()
         if channel is not None:
             with suppress(*LOST):
                 await unless_lost(channel.close())
@@ -151,17 +158,18 @@ class Consumer:
                 await unless_lost(former.close())
         channel = await self._link.channel(CONNECT_S)
         await unless_lost(channel.set_qos(prefetch_count=self._prefetch))
-        queue = await unless_lost(channel.get_queue(self._queue, ensure=True))
-        self._tag = await unless_lost(queue.consume(self._take))
+        await unless_lost(channel.get_queue(self._queue, ensure=True))
+        underlay = await channel.get_underlay_channel()
+        self._tag = str((await unless_lost(underlay.basic_consume(self._queue, self._take))).consumer_tag)
         self._channel = channel
 
-    async def _take(self, message: AbstractIncomingMessage) -> None:
+    async def _take(self, message: DeliveredMessage) -> None:
         # In a task of its own: aiormq cancels its callbacks when the channel ends.
         task = asyncio.create_task(self._handle(message))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _handle(self, message: AbstractIncomingMessage) -> None:
+    async def _handle(self, message: DeliveredMessage) -> None:
         delivery = _delivery(self._queue, message)
         pause_s = self._first_pause_s
         deliveries = 1
@@ -183,17 +191,33 @@ class Consumer:
             if deliveries > MAX_DELIVERIES:
                 # Not even a dead letter can be made of it. The queue's own arguments send it there.
                 with suppress(asyncio.CancelledError, *LOST):
-                    await message.reject(requeue=False)
+                    await message.channel.basic_reject(_tag(message), requeue=False)
                 return
             if await self._is_stopped_within(pause_s):
                 return
-            if _is_lost(message):
+            if message.channel.is_closed:
                 return  # the broker delivers it anew, and somebody else may have it by now
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             delivery = replace(delivery, redelivered=True)
-        # aiormq cancels this as well where the connection breaks; there is nothing left to do then.
-        with suppress(asyncio.CancelledError, *LOST):
-            await message.ack()
+        self._handled.append(message)
+        if self._acknowledging is None:
+            self._acknowledging = asyncio.get_running_loop().call_later(ACK_S, self._acknowledge_soon)
+
+    def _acknowledge_soon(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._acknowledge())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _acknowledge(self) -> None:
+        """Let the broker forget what has been handled."""
+        if self._acknowledging is not None:
+            self._acknowledging.cancel()
+            self._acknowledging = None
+        handled, self._handled = self._handled, []
+        for message in handled:
+            # Where the connection has broken, aiormq cancels this; there is nothing left to do then.
+            with suppress(asyncio.CancelledError, *LOST):
+                await message.channel.basic_ack(_tag(message), wait=False)
 
     async def _is_stopped_within(self, seconds: float) -> bool:
         try:
@@ -227,22 +251,22 @@ def _is_transient(error: Exception) -> bool:
     )
 
 
-def _is_lost(message: AbstractIncomingMessage) -> bool:
-    try:
-        return bool(message.channel.is_closed)
-    except LOST:
-        return True
+def _tag(message: DeliveredMessage) -> int:
+    tag = message.delivery_tag
+    assert tag is not None, "it was delivered"
+    return tag
 
 
-def _delivery(queue: str, message: AbstractIncomingMessage) -> Delivery:
+def _delivery(queue: str, message: DeliveredMessage) -> Delivery:
+    properties = message.header.properties
     return Delivery(
         queue=queue,
         exchange=message.exchange or "",
         routing_key=message.routing_key or "",
         body=message.body,
-        headers=message.headers,
-        content_type=message.content_type or "",
-        timestamp=message.timestamp.timestamp() if message.timestamp else None,
+        headers=properties.headers or {},
+        content_type=properties.content_type or "",
+        timestamp=properties.timestamp.timestamp() if properties.timestamp else None,
         redelivered=bool(message.redelivered),
-        user_id=message.user_id or "",
+        user_id=properties.user_id or "",
     )

@@ -8,8 +8,9 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
+import aiormq
 import structlog
 from aio_pika.channel import Channel
 from aio_pika.exceptions import ChannelPreconditionFailed, DeliveryError, PublishError
@@ -26,6 +27,9 @@ PATIENCE_S = 30.0
 
 #: Seconds after which a confirmation counts as lost. RabbitMQ withholds them while it lacks memory or disk.
 CONFIRM_S = 10.0
+
+#: Bytes from which on a message is published only as fast as RabbitMQ reads.
+LARGE_BYTES = 64 * 1024
 
 #: RabbitMQ writes such a message to its disk.
 PERSISTENT = 2
@@ -172,11 +176,16 @@ class Publisher:
         mandatory: bool,
     ) -> None:
         """Send a message and wait for its confirmation, or until it is given up as overdue."""
-        underlay = await channel.get_underlay_channel()
+        underlay = cast(aiormq.Channel, await channel.get_underlay_channel())
         # In a task of its own: aiormq may cancel it when the connection breaks, or never end it at all.
         sending = asyncio.ensure_future(
             underlay.basic_publish(
-                body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
+                body,
+                exchange=exchange,
+                routing_key=routing_key,
+                properties=properties,
+                mandatory=mandatory,
+                wait=len(body) > LARGE_BYTES,
             )
         )
         loop = asyncio.get_running_loop()
