@@ -261,6 +261,29 @@ def test_by_the_commands_of_pbs(tmp_path: Path, pbs_cluster: PbsCluster) -> None
     assert site.processes() == []
 
 
+@pytest.mark.service("pbs")
+def test_init_and_check_by_the_commands_of_torque(tmp_path: Path) -> None:
+    cluster = PbsCluster(is_torque=True)
+    try:
+        site = Site(tmp_path, **cluster.start().variables)
+        account = {
+            "DLHUB_GATEWAY_URL": "http://127.0.0.1:9",
+            "GLOBUS_COMPUTE_CLIENT_ID": "site",
+            "GLOBUS_COMPUTE_CLIENT_SECRET": "secret",
+        }
+        status, out, err = site.run("init", "--yes", "--json", "--set", "interface=lo", **account)
+        assert status == 0, err
+        profile = json.loads(out)["profile"]
+        assert (profile["scheduler"], profile["queue"]) == ("torque", "debug")
+        status, steps = site.check("--no-hub")
+        assert status == 0, steps
+        assert verdicts(steps) == dict.fromkeys(BLOCK, "passed")
+        assert cluster.open_jobs() == []
+        assert site.processes() == []
+    finally:
+        cluster.close()
+
+
 @pytest.mark.service("slurm")
 def test_ctrl_c_cancels_the_job(cluster: Site, slurm_cluster: SlurmCluster) -> None:
     slurm_cluster.hold_new_jobs()
