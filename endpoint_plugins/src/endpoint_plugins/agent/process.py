@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -64,10 +63,5 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
         import uvloop
     except ImportError:  # on Windows
         asyncio.run(main)
-        return
-    if sys.version_info >= (3, 11):
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(main)
     else:
-        uvloop.install()
-        asyncio.run(main)
+        uvloop.run(main)
