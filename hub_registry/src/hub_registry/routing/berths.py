@@ -46,6 +46,13 @@ class Flight:
     moved: int
     withdraw: Withdraw | None = None
 
+    def land(self) -> None:
+        """It has been answered: nothing can be withdrawn any more."""
+        if self.withdraw is not None:
+            self.withdraw = None
+            for work in self.batch:
+                work.on_cancel = None
+
     def event_cancelled(self) -> None:
         """One of its events was cancelled. Others' events run on: it goes when nobody waits for any of it."""
         if self.withdraw is not None and all(work.cancelled for work in self.batch):

@@ -337,6 +337,7 @@ class Router:
         berth = flight.berth
         berth.last_used = self._clock()
         del berth.flights[flight]
+        flight.land()
         berth.resize()
         if isinstance(answer, Exception):
             if berth.endpoint is flight.endpoint:

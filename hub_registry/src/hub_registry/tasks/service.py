@@ -120,6 +120,7 @@ class Tasks:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self.awaited.stop()
         for live in self._live.values():
+            live.stop_timer()
             if live.ended is not None:
                 live.ended.cancel()
 
