@@ -131,6 +131,7 @@ async def test_a_task_is_cancelled_through_any_hub(start_bench: StartBench) -> N
         await b.tasks.cancel(task.id, ADA)
     # Whoever waited at the other hub hears of it, and what was not running yet is not run any more.
     assert [(await asyncio.wait_for(end, 20)).state for end in ends[:2]] == [TaskState.cancelled] * 2
+    assert endpoint.withdrawn == [[running.id]], "the site is told by the hub that has sent it there"
     endpoint.batches.append((request, done))
     assert await endpoint.answer() == [running.id]
     assert await endpoint.answer() == [later.id]
