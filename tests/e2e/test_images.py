@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ import pytest
 
 from agent_endpoint import AgentEndpoint, agent_installation
 from bundles import Bundle, append_headers, python_servable, upload_headers
-from federation import wait_ended
+from endpoint_plugins.credentials import Credentials
+from endpoint_plugins.errors import HubNotAuthorisedError, HubUnreachableError, UnknownNameError
+from endpoint_plugins.site.hub_images import find_hub_image
+from federation import wait_ended, wait_until
 from gateway_process import GatewayProcess
 from published import client_of
 from rabbitmq import RabbitServer
@@ -173,10 +177,30 @@ def test_a_site_fetches_the_image_and_runs_it(
         assert again["tested_at"] == pulled["tested_at"], "what is there is not fetched again"
         assert "no-such" in images(site, "pull", f"{name}:no-such", status=3)["error"]["message"]
         site.start()
+        wait_until(lambda: state_of(hub, site) == "online", lambda: site.log)
         with client_of(hub) as dl:
             assert dl.run(name, [1, 2], endpoint=site.id) == [2, 4, 1]
     finally:
         site.close()
+
+
+def state_of(hub: GatewayProcess, site: AgentEndpoint) -> str:
+    return str(hub.request("GET", f"/endpoints/{site.id}").raise_for_status().json()["state"])
+
+
+def test_who_cannot_ask_for_an_image_hears_why(hub: GatewayProcess, published: dict[str, Any]) -> None:
+    name = f"{published['owner']}/{published['name']}"
+    client = hub.new_client()
+    known = Credentials(gateway_url=hub.gateway_url, client_id=client.id, client_secret=client.secret)
+    assert find_hub_image(known, name).parcel.servable == published["digest"]
+    with pytest.raises(UnknownNameError, match="There is no servable"):
+        find_hub_image(known, f"{published['owner']}/nothing")
+    with pytest.raises(UnknownNameError, match="is not the name of a servable"):
+        find_hub_image(known, "double")
+    with pytest.raises(HubNotAuthorisedError, match="refuses"):
+        find_hub_image(replace(known, client_secret="another"), name)
+    with pytest.raises(HubUnreachableError, match="cannot be reached"):
+        find_hub_image(replace(known, gateway_url="http://127.0.0.1:9"), name)
 
 
 def images(site: AgentEndpoint, *words: str, status: int = 0) -> dict[str, Any]:

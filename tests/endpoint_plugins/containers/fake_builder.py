@@ -57,7 +57,7 @@ class FakeBuilder:
             return None
         return Built(str(path.parent), "sha256:1", 1000, json.loads(path.read_text()))
 
-    def run(self, name: str, command: Sequence[str], log: Log) -> Ended:
+    def run(self, name: str, command: Sequence[str], log: Log, *, time_s: float = 60) -> Ended:
         self.did.append("run")
         said = {"verdict": self.verdict, "detail": "told", "error_message": "Traceback of the test"}
         return Ended(0 if self.verdict != "fails" else 1, f"noise\n{json.dumps(said)}\n", "")

@@ -72,7 +72,7 @@ def make(storage: Storage, tmp_path: Path) -> Make:
         program = tmp_path / "dlhub-endpoint"
         program.write_text(PROGRAM.format(python=sys.executable))
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
-        options = MakerOptions("podman", "base:1", str(program), time_s, 1 << 30, False)
+        options = MakerOptions("podman", "base:1", str(program), time_s, 30.0, 1 << 30, False)
         maker = ImageMaker(
             Processes(tmp_path / "commands"), storage, tmp_path / "images", options, lambda: 7.0
         )
@@ -102,6 +102,7 @@ def test_an_image_is_built_and_stored(
     assert words[:3] == ["images", "build", str(tmp_path / "servable")]
     assert words[words.index("--digest") + 1] == "d" * 64
     assert words[words.index("--memory-gib") + 1] == "1.000000"
+    assert words[words.index("--time-s") + 1] == "30"
     assert "--allow-pickle" not in words
     assert export["argv"][2] == KEY
     assert not [name for name in build["variables"] if name.startswith("DLHUB_HUB_")], (

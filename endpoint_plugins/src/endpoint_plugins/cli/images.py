@@ -73,8 +73,9 @@ def build(
         str | None, typer.Option("--digest", help="What the version's digest is expected to be.")
     ] = None,
     for_nodes: ForNodes = False,
+    time_s: Annotated[float, typer.Option("--time-s", min=1, help="Seconds that the test may take.")] = 1800,
     memory_gib: Annotated[
-        float | None, typer.Option("--memory-gib", min=0.01, help="Memory of each process of the test.")
+        float | None, typer.Option("--memory-gib", min=0, help="Memory of each process of the test.")
     ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Say on standard error what goes on, with --json as well.")
@@ -87,6 +88,7 @@ def build(
 ) -> None:
     """Build the image of a servable, and run the servable's own test in it."""
     from endpoint_plugins.containers.servable import read_servable
+    from endpoint_plugins.containers.trial import Trial
     from endpoint_plugins.errors import ContainerError
 
     images, _ = open_images(endpoint, builder, cache_dir)
@@ -101,8 +103,7 @@ def build(
         record = images.build(
             read_servable(directory, digest),
             base,
-            allow_pickle=allow_pickle,
-            memory_bytes=None if memory_gib is None else int(memory_gib * _GIB),
+            trial=Trial(allow_pickle, None if memory_gib is None else int(memory_gib * _GIB), time_s),
             progress=progress,
         )
         if for_nodes:
@@ -120,10 +121,12 @@ def try_out(
     json: Json = False,
 ) -> None:
     """Run the servable's own test in its image once more."""
+    from endpoint_plugins.containers.trial import Trial
+
     images, store = open_images(endpoint, builder, cache_dir)
     with progress_shown() as progress:
         record = images.test(
-            store.get(image, images.builder_name), allow_pickle=allow_pickle, progress=progress
+            store.get(image, images.builder_name), trial=Trial(allow_pickle), progress=progress
         )
     show_record(record)
 

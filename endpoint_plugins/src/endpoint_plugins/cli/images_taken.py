@@ -44,15 +44,15 @@ def import_image(
 ) -> None:
     """Take an image that another machine has built, and run its servable's test here."""
     from endpoint_plugins.containers import transfer
+    from endpoint_plugins.containers.trial import Trial
     from endpoint_plugins.errors import ContainerError
 
+    trial = Trial(allow_pickle)
     images, store = open_images(endpoint, builder, cache_dir)
     with progress_shown() as progress:
         if is_link(source) or Path(source).exists():
             parcel = transfer.read_parcel(source)
-            record = images.take_parcel(
-                source, parcel, store.root / "work", allow_pickle=allow_pickle, progress=progress
-            )
+            record = images.take_parcel(source, parcel, store.root / "work", trial=trial, progress=progress)
         elif key is None:
             raise ContainerError(
                 f"{source!r} is neither a file nor a link, so it is a name in a registry, and that may stand "
@@ -60,7 +60,7 @@ def import_image(
                 remedy="Give the image's key with --key; `images list --json` shows it where it was built.",
             )
         else:
-            record = images.pull(source, key, allow_pickle=allow_pickle, progress=progress)
+            record = images.pull(source, key, trial=trial, progress=progress)
         if for_nodes:
             images.export_for_nodes(record)
     show_record(record)
@@ -83,6 +83,7 @@ def pull(
     interruption is gone on with.
     """
     from endpoint_plugins.agent.tls import ssl_context
+    from endpoint_plugins.containers.trial import Trial
     from endpoint_plugins.credentials import Credentials
     from endpoint_plugins.site.hub_images import find_hub_image
 
@@ -94,7 +95,7 @@ def pull(
             found.link,
             found.parcel,
             store.root / "work",
-            allow_pickle=allow_pickle,
+            trial=Trial(allow_pickle),
             progress=progress,
             verify=ssl_context(credentials.tls_ca),
         )

@@ -12,14 +12,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from endpoint_plugins.containers.builders import Built
+from endpoint_plugins.containers.builders import TEST_TIME_S, Built
 from endpoint_plugins.containers.commands import Ended, Log, run_tool, try_tool
 from endpoint_plugins.containers.context import DEFINITION
 from endpoint_plugins.containers.recipe import Recipe
 
 __all__ = ["ApptainerBuilder"]
-
-TEST_TIMEOUT_S = 1800.0
 
 
 class ApptainerBuilder:
@@ -62,11 +60,11 @@ class ApptainerBuilder:
         labels = {key.strip(): value.strip() for key, _, value in pairs}
         return Built(str(path), f"sha256:{_sha256(path)}", path.stat().st_size, labels)
 
-    def run(self, name: str, command: Sequence[str], log: Log) -> Ended:
+    def run(self, name: str, command: Sequence[str], log: Log, *, time_s: float = TEST_TIME_S) -> Ended:
         """See `Builder.run`."""
         options = ["exec", "--containall", "--cleanenv", "--net", "--network", "none"]
         inside = [self._program, *options, str(self.path(name)), *command]
-        return try_tool(inside, log=log, timeout_s=TEST_TIMEOUT_S)
+        return try_tool(inside, log=log, timeout_s=time_s)
 
     def rename(self, old: str, new: str) -> None:
         """See `Builder.rename`."""

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from endpoint_plugins.containers.builders import Built
+from endpoint_plugins.containers.builders import TEST_TIME_S, Built
 from endpoint_plugins.containers.commands import Ended, Log, run_tool, try_tool
 from endpoint_plugins.containers.context import CONTAINERFILE
 from endpoint_plugins.containers.recipe import IMAGE_DIRECTORY, Recipe
@@ -19,8 +19,6 @@ from endpoint_plugins.errors import ContainerError
 from home_run.remote.pruning import remove_tree
 
 __all__ = ["BubblewrapBuilder", "CharliecloudBuilder"]
-
-TEST_TIMEOUT_S = 1800.0
 
 
 class _DirectoryBuilder:
@@ -115,13 +113,13 @@ class BubblewrapBuilder(_DirectoryBuilder):
         ended = try_tool([self._program, "--unshare-user", "--ro-bind", "/", "/", "true"], timeout_s=60)
         return None if ended.status == 0 else f"{self._program} does not work here: {ended.said}"
 
-    def run(self, name: str, command: Sequence[str], log: Log) -> Ended:
+    def run(self, name: str, command: Sequence[str], log: Log, *, time_s: float = TEST_TIME_S) -> Ended:
         """See `Builder.run`."""
         options = ["--unshare-all", "--die-with-parent", "--cap-drop", "ALL", "--clearenv"]
         options += ["--setenv", "HOME", "/tmp", "--setenv", "PATH", "/usr/bin:/bin"]  # noqa: S108
         options += ["--ro-bind", str(self.path(name)), "/", "--dev", "/dev", "--proc", "/proc"]
         options += ["--tmpfs", "/tmp"]  # noqa: S108
-        return try_tool([self._program, *options, *command], log=log, timeout_s=TEST_TIMEOUT_S)
+        return try_tool([self._program, *options, *command], log=log, timeout_s=time_s)
 
 
 class CharliecloudBuilder(_DirectoryBuilder):
@@ -186,12 +184,12 @@ class CharliecloudBuilder(_DirectoryBuilder):
         run_tool([*convert, tag, str(path)], log=log, variables=self._variables())
         run_tool([_program("ch-image"), "delete", tag], variables=self._variables())
 
-    def run(self, name: str, command: Sequence[str], log: Log) -> Ended:
+    def run(self, name: str, command: Sequence[str], log: Log, *, time_s: float = TEST_TIME_S) -> Ended:
         """See `Builder.run`."""
         before = ["unshare", "--user", "--map-current-user", "--net", "--"]
         options = ["--unset-env=*", "--set-env=HOME=/tmp", "--set-env=PATH=/usr/bin:/bin", "--private-tmp"]
         inside = [_program("ch-run"), *options, str(self.path(name)), "--", *command]
-        return try_tool([*before, *inside], log=log, variables=self._variables(), timeout_s=TEST_TIMEOUT_S)
+        return try_tool([*before, *inside], log=log, variables=self._variables(), timeout_s=time_s)
 
     def _variables(self) -> dict[str, str]:
         """What charliecloud asks for: a user's name, and the Python that has its libraries."""

@@ -9,16 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from endpoint_plugins.containers.builders import Built
+from endpoint_plugins.containers.builders import TEST_TIME_S, Built
 from endpoint_plugins.containers.commands import Ended, Log, run_tool, try_tool
 from endpoint_plugins.containers.context import CONTAINERFILE
 from endpoint_plugins.containers.recipe import Recipe
 from endpoint_plugins.errors import ContainerError
 
 __all__ = ["BuildahBuilder", "DockerBuilder", "PodmanBuilder"]
-
-#: Seconds that a servable's own test may take.
-TEST_TIMEOUT_S = 1800.0
 
 _BARE = ("--network", "none", "--cap-drop", "ALL")
 
@@ -64,16 +61,14 @@ class _OciBuilder:
         size = int(found.get("Size") or 0)
         return Built(name, _identity(found), size, config.get("Labels") or {})
 
-    def run(self, name: str, command: Sequence[str], log: Log) -> Ended:
+    def run(self, name: str, command: Sequence[str], log: Log, *, time_s: float = TEST_TIME_S) -> Ended:
         """See `Builder.run`."""
         container = _test_container(name)
         self._remove_container(container)  # of a builder that was killed
         options = ["--rm", "--name", container, *_BARE, "--security-opt", "no-new-privileges"]
         options += ["--read-only", "--tmpfs", "/tmp:rw,mode=1777", "--env", "HOME=/tmp", "--entrypoint", ""]  # noqa: S108
         try:
-            return try_tool(
-                [self._program, "run", *options, name, *command], log=log, timeout_s=TEST_TIMEOUT_S
-            )
+            return try_tool([self._program, "run", *options, name, *command], log=log, timeout_s=time_s)
         finally:  # also where this process is interrupted: the container is not its child
             self._remove_container(container)
 
@@ -156,7 +151,7 @@ class BuildahBuilder(_OciBuilder):
 
     name = "buildah"
 
-    def run(self, name: str, command: Sequence[str], log: Log) -> Ended:
+    def run(self, name: str, command: Sequence[str], log: Log, *, time_s: float = TEST_TIME_S) -> Ended:
         """See `Builder.run`."""
         container = _test_container(name)
         self._remove_container(container)
@@ -165,7 +160,7 @@ class BuildahBuilder(_OciBuilder):
             # chroot isolation, where that is set, has the network of whoever runs it.
             before = ["unshare", "--net", "--"] if _is_root() else []
             inside = [self._program, "run", "--network", "host" if before else "none", "--env", "HOME=/tmp"]
-            return try_tool([*before, *inside, container, "--", *command], log=log, timeout_s=TEST_TIMEOUT_S)
+            return try_tool([*before, *inside, container, "--", *command], log=log, timeout_s=time_s)
         finally:
             self._remove_container(container)
 

@@ -11,7 +11,7 @@ from endpoint_plugins.containers.commands import Ended, Log
 from endpoint_plugins.containers.recipe import Recipe
 from endpoint_plugins.errors import ContainerError
 
-__all__ = ["BUILDERS", "Builder", "Built", "detect", "find_builder"]
+__all__ = ["BUILDERS", "TEST_TIME_S", "Builder", "Built", "detect", "find_builder"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ class Built:
     labels: Mapping[str, str]
 
 
+#: Seconds that a servable's own test may take where nobody says.
+TEST_TIME_S = 1800.0
+
+
 class Builder(Protocol):
     """One tool. Every call blocks, and raises ContainerError where the tool fails.
 
@@ -57,8 +61,11 @@ class Builder(Protocol):
 
     def find(self, name: str) -> Built | None: ...
 
-    def run(self, name: str, command: Sequence[str], log: Log) -> Ended:
-        """Run a command in the image, without network, with a read-only root and an empty scratch."""
+    def run(self, name: str, command: Sequence[str], log: Log, *, time_s: float = TEST_TIME_S) -> Ended:
+        """Run a command in the image, without network, with a read-only root and an empty scratch.
+
+        Raises ToolTimeoutError where it takes longer.
+        """
 
     def rename(self, old: str, new: str) -> None:
         """Give an image its name; at once, or not at all."""

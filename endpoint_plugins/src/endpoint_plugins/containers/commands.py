@@ -15,13 +15,17 @@ from typing import IO
 from endpoint_plugins.errors import ContainerError
 from home_run.remote.lifeline import Lifeline
 
-__all__ = ["Ended", "Log", "run_tool", "try_tool"]
+__all__ = ["Ended", "Log", "ToolTimeoutError", "run_tool", "try_tool"]
 
 #: Takes what a tool says, line by line.
 Log = Callable[[str], None]
 
 _QUOTED_LINES = 20
 TIMEOUT_S = 3600.0
+
+
+class ToolTimeoutError(ContainerError):
+    """A tool did not end in time, and was ended."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def try_tool(
         try:
             process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
-            raise ContainerError(
+            raise ToolTimeoutError(
                 f"`{shlex.join(command[:4])} …` did not end within {timeout_s:g} s.",
                 remedy="The site can run the command by hand.",
             ) from error

@@ -23,7 +23,7 @@ from endpoint_plugins.containers.sbom import SBOM_NAME
 from endpoint_plugins.containers.servable import Servable
 from endpoint_plugins.containers.store import ImageRecord, ImageStore
 from endpoint_plugins.containers.transfer import Parcel, fetch
-from endpoint_plugins.containers.trial import Trial, try_out
+from endpoint_plugins.containers.trial import USUAL, Trial, try_out
 from endpoint_plugins.errors import ContainerError
 
 __all__ = ["Images", "image_name"]
@@ -66,8 +66,7 @@ class Images:
         servable: Servable,
         base: str,
         *,
-        allow_pickle: bool = False,
-        memory_bytes: int | None = None,
+        trial: Trial = USUAL,
         epoch: int | None = None,
         resolver: Resolve = resolve,
         progress: Progress = _silent,
@@ -83,10 +82,8 @@ class Images:
             Its directory.
         base
             The image to make it from: with its Python, and with bubblewrap if servables shall be isolated.
-        allow_pickle
-            The site's consent to unpickle in the test.
-        memory_bytes
-            Private memory of each process of the test; as much as there is without it.
+        trial
+            How the servable's test is run; whether it may unpickle is the site's consent.
         epoch
             Time of every file; SOURCE_DATE_EPOCH, or a fixed one.
         progress
@@ -107,7 +104,7 @@ class Images:
         progress(f"image {recipe.key}")
         with self._store.building(recipe.key) as work:
             found = self.find(recipe.key)
-            return found or self._build(recipe, work, Trial(allow_pickle, memory_bytes), progress)
+            return found or self._build(recipe, work, trial, progress)
 
     def find(self, key: str) -> ImageRecord | None:
         """An image that was built, passed its test, and is there."""
@@ -117,9 +114,7 @@ class Images:
         built = self._builder.find(record.name)
         return record if built is not None and built.identity == record.identity else None
 
-    def test(
-        self, record: ImageRecord, *, allow_pickle: bool = False, progress: Progress = _silent
-    ) -> ImageRecord:
+    def test(self, record: ImageRecord, *, trial: Trial = USUAL, progress: Progress = _silent) -> ImageRecord:
         """Run the servable's test in an image once more; it is no longer an image of ours if that fails.
 
         Raises
@@ -129,9 +124,7 @@ class Images:
         """
         with self._store.building(record.key):
             try:
-                verdict, detail = try_out(
-                    self._builder, record.name, record.servable, Trial(allow_pickle), progress
-                )
+                verdict, detail = try_out(self._builder, record.name, record.servable, trial, progress)
             except ContainerError:
                 self._store.forget(record)
                 raise
@@ -155,7 +148,7 @@ class Images:
         key: str,
         load: Callable[[str], None],
         *,
-        allow_pickle: bool = False,
+        trial: Trial = USUAL,
         progress: Progress = _silent,
     ) -> ImageRecord:
         """Take an image that another machine has built; its servable's test runs here before it counts.
@@ -187,7 +180,7 @@ class Images:
                         f"{built.labels.get('org.dlhub.image.key')!r}.",
                         remedy="Move it again, from the place where it was built.",
                     )
-                return self._finish(key, built, name, Trial(allow_pickle), progress)
+                return self._finish(key, built, name, trial, progress)
             finally:
                 self._builder.remove(name)
 
@@ -197,7 +190,7 @@ class Images:
         parcel: Parcel,
         work: Path,
         *,
-        allow_pickle: bool = False,
+        trial: Trial = USUAL,
         progress: Progress = _silent,
         verify: ssl.SSLContext | bool = True,
     ) -> ImageRecord:
@@ -226,7 +219,7 @@ class Images:
             self._builder.load(archive, name)
 
         try:
-            return self.take(parcel.key, load, allow_pickle=allow_pickle, progress=progress)
+            return self.take(parcel.key, load, trial=trial, progress=progress)
         finally:
             archive.unlink(missing_ok=True)
 
@@ -241,13 +234,13 @@ class Images:
         self._builder.push(record.name, reference)
 
     def pull(
-        self, reference: str, key: str, *, allow_pickle: bool = False, progress: Progress = _silent
+        self, reference: str, key: str, *, trial: Trial = USUAL, progress: Progress = _silent
     ) -> ImageRecord:
         """Take an image from a registry; see `take`."""
         return self.take(
             key,
             lambda name: self._builder.pull(reference, name),
-            allow_pickle=allow_pickle,
+            trial=trial,
             progress=progress,
         )
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from endpoint_plugins.containers.builders import Builder
+from endpoint_plugins.containers.builders import TEST_TIME_S, Builder
+from endpoint_plugins.containers.commands import ToolTimeoutError
 from endpoint_plugins.containers.recipe import IMAGE_DIRECTORY
 from endpoint_plugins.errors import ImageTestFailedError
 
-__all__ = ["Trial", "try_out"]
+__all__ = ["USUAL", "Trial", "try_out"]
 
 _OUTPUT = "/tmp/dlhub-test-output.dlf"  # noqa: S108 - inside
 
@@ -43,10 +44,17 @@ class Trial:
         Whether it may unpickle.
     memory_bytes
         Private memory of each of its processes; None for as much as there is.
+    time_s
+        Seconds that it may take.
     """
 
-    allow_pickle: bool
+    allow_pickle: bool = False
     memory_bytes: int | None = None
+    time_s: float = TEST_TIME_S
+
+
+#: Where nobody says how.
+USUAL = Trial()
 
 
 def try_out(
@@ -72,7 +80,14 @@ def try_out(
         # Private memory, and not address space, of which frameworks reserve far more than they use.
         limit = f'ulimit -d {trial.memory_bytes // 1024} && exec "$@"'
         command = ["/bin/sh", "-c", limit, "sh", *command]
-    ended = builder.run(name, command, progress)
+    try:
+        ended = builder.run(name, command, progress, time_s=trial.time_s)
+    except ToolTimeoutError as late:
+        raise ImageTestFailedError(
+            f"The servable {servable} had not finished its own test in the image after {trial.time_s:g} s, "
+            "and was ended.",
+            remedy="Its publisher can give it a smaller test.",
+        ) from late
     said_first, report = _answers(ended.output)
     enough = ("reproduces",) if said_first.get("expects") else ("loads", "runs", "reproduces")
     if ended.status == 0 and report.get("verdict") in enough:

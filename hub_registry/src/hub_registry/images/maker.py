@@ -51,7 +51,7 @@ class MakerOptions:
         Name or path of ``dlhub-endpoint``; empty: beside the hub's interpreter, else on the PATH.
     time_s
         Seconds that one may take, its test included.
-    memory_bytes, allow_pickle
+    test_time_s, memory_bytes, allow_pickle
         Of the test.
     """
 
@@ -59,6 +59,7 @@ class MakerOptions:
     base: str
     command: str
     time_s: float
+    test_time_s: float
     memory_bytes: int
     allow_pickle: bool
 
@@ -144,7 +145,8 @@ class ImageMaker:
         scratch.mkdir(mode=0o700, parents=True)
         try:
             wanted = [str(directory), "--base", options.base, "--digest", digest, "--verbose"]
-            wanted += ["--builder", options.builder, "--memory-gib", f"{options.memory_bytes / GIB:.6f}"]
+            wanted += ["--builder", options.builder, "--time-s", f"{max(1.0, options.test_time_s):g}"]
+            wanted += ["--memory-gib", f"{options.memory_bytes / GIB:.6f}"]
             wanted += ["--allow-pickle"] if options.allow_pickle else []
             built = self._run("build", wanted, scratch, log, options.time_s)
             archive = scratch / "image.tar"

@@ -163,6 +163,7 @@ def _image_maker(settings: Settings, processes: Processes, storage: Storage) -> 
         base=settings.image_base,
         command=settings.image_command,
         time_s=settings.image_time_s,
+        test_time_s=settings.test_time_s,
         memory_bytes=settings.test_memory_bytes,
         allow_pickle=settings.allow_pickle,
     )
