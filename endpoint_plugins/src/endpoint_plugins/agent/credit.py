@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from endpoint_plugins.agent.lanes import TARGET_S
 
-MIN_CREDIT = 4
+#: Less would have each answer acknowledged for itself.
+MIN_CREDIT = 16
 MAX_CREDIT = 1024
 #: Of messages that wait in memory, in bytes.
 MAX_BYTES = 256 * 1024**2

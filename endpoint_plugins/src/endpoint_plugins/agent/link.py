@@ -31,6 +31,7 @@ from pamqp.commands import Basic
 
 from endpoint_plugins.agent.tls import ssl_context
 from endpoint_plugins.agent.waiting import happens
+from home_run.deliveries import Deliveries
 
 log = structlog.get_logger(__name__)
 
@@ -45,8 +46,9 @@ LONGEST_PAUSE_S = 10.0
 CLOSE_S = 3.0
 #: Bytes from which on a message is published only as fast as the broker reads.
 LARGE_BYTES = 64 * 1024
-#: Seconds for which acknowledgements are gathered, as long as the credit lets the broker send more meanwhile.
-ACK_S = 0.005
+#: Seconds for which acknowledgements are gathered, as long as the credit lets the broker send more meanwhile:
+#: one costs agent and broker as much as the message itself.
+ACK_S = 0.05
 
 #: What a broken connection, a refusal or a silent broker throws.
 LOST = (OSError, EOFError, AMQPError, asyncio.TimeoutError, RuntimeError)
@@ -110,7 +112,7 @@ class Session:
         self._writes = writes
         self._consumer = ""
         self._prefetch = 0
-        self._settled: list[int] = []
+        self._deliveries = Deliveries()
         self._settling: asyncio.TimerHandle | None = None
         self._acks: set[asyncio.Task[None]] = set()
         self.ended = asyncio.Event()
@@ -193,14 +195,15 @@ class Session:
 
     def ack(self, tag: int) -> None:
         """Let the broker forget a message, soon; where the session has ended it comes again: no error."""
-        self._settled.append(tag)
-        if 2 * len(self._settled) >= self._prefetch:
+        self._deliveries.done(tag)
+        if 2 * len(self._deliveries) >= self._prefetch:
             self._ack_now()
         elif self._settling is None:
             self._settling = asyncio.get_running_loop().call_later(ACK_S, self._ack_now)
 
     def reject(self, tag: int) -> None:
         """Give a message that nobody can read to the dead letters."""
+        self._deliveries.rejected(tag)
         self._settle(self._reads.basic_reject(tag, requeue=False))
 
     async def close(self) -> None:
@@ -216,13 +219,12 @@ class Session:
         if self._settling is not None:
             self._settling.cancel()
             self._settling = None
-        settled, self._settled = self._settled, []
-        if settled and self.is_open:
-            self._settle(self._ack_all(settled))
+        if len(self._deliveries) and self.is_open:
+            self._settle(self._ack_all(self._deliveries.take()))
 
-    async def _ack_all(self, tags: Sequence[int]) -> None:
-        for tag in tags:
-            await self._reads.basic_ack(tag, wait=False)
+    async def _ack_all(self, acknowledgements: Sequence[tuple[int, bool]]) -> None:
+        for tag, multiple in acknowledgements:
+            await self._reads.basic_ack(tag, multiple=multiple, wait=False)
 
     def _settle(self, operation: Awaitable[Any]) -> None:
         async def settle() -> None:

@@ -13,6 +13,7 @@ from aio_pika.channel import Channel
 from aio_pika.exceptions import ChannelNotFoundEntity
 from aiormq.abc import DeliveredMessage
 
+from home_run.deliveries import Deliveries
 from hub_registry.broker.dead_letters import DeadLetters
 from hub_registry.broker.interface import Delivery, Handler, RefusedMessageError, UnroutableError
 from hub_registry.broker.link import CONNECT_S, LOST, Link, unless_lost
@@ -28,9 +29,8 @@ MAX_DELIVERIES = 6
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 10.0
 
-#: Seconds for which acknowledgements are gathered: whoever waits for an answer shall not wait for the broker
-#: to forget the message first.
-ACK_S = 0.005
+#: Seconds for which acknowledgements are gathered: one costs hub and broker as much as the message itself.
+ACK_S = 0.05
 
 #: Seconds that handlers may still take when consuming ends.
 GRACE_S = 5.0
@@ -43,7 +43,7 @@ class Consumer:
     """Consumes a queue over a shared link. Belongs to one event loop.
 
     Handlers run at the same time, up to the prefetch, and begin in the order in which messages come. A
-    message is acknowledged when its handler has returned, a few milliseconds later and together with others.
+    message is acknowledged when its handler has returned, a moment later and together with others.
     A connection that is lost does not end a running handler; its message comes again, here or at another hub.
 
     Parameters
@@ -79,7 +79,9 @@ class Consumer:
         self._first_pause_s = first_pause_s
         self._channel: Channel | None = None
         self._tag = ""
-        self._handled: list[DeliveredMessage] = []
+        #: What is consumed over, and what of it has been handled.
+        self._underlay: aiormq.Channel | None = None
+        self._deliveries = Deliveries()
         self._acknowledging: asyncio.TimerHandle | None = None
         self._supervision: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
@@ -108,10 +110,9 @@ class Consumer:
             self._supervision.cancel()
             await asyncio.gather(self._supervision, return_exceptions=True)
         channel, self._channel = self._channel, None
-        if channel is not None and not channel.is_closed:
+        if self._underlay is not None and not self._underlay.is_closed:
             with suppress(*LOST):
-                underlay = await channel.get_underlay_channel()
-                await unless_lost(underlay.basic_cancel(self._tag))
+                await unless_lost(self._underlay.basic_cancel(self._tag))
         if self._running:
             await asyncio.wait(self._running, timeout=GRACE_S)
         for task in tuple(self._running):
@@ -125,7 +126,7 @@ class Consumer:
     async def _supervise(self) -> None:
         while True:
             try:
-                if not await self._is_consuming():
+                if not self._is_consuming():
                     await self._consume()
                     logger.info("consuming again", queue=self._queue)
             except (RegistryError, *LOST) as error:
@@ -144,12 +145,9 @@ class Consumer:
             await asyncio.wait({closed}, timeout=seconds)
             closed.cancel()
 
-    async def _is_consuming(self) -> bool:
-        channel = self._channel
-        if channel is None or channel.is_closed:
-            return False
-        underlay = cast(aiormq.Channel, await channel.get_underlay_channel())
-        return self._tag in underlay.consumers
+    def _is_consuming(self) -> bool:
+        underlay = self._underlay
+        return underlay is not None and not underlay.is_closed and self._tag in underlay.consumers
 
     async def _consume(self) -> None:
         former, self._channel = self._channel, None
@@ -159,7 +157,8 @@ class Consumer:
         channel = await self._link.channel(CONNECT_S)
         await unless_lost(channel.set_qos(prefetch_count=self._prefetch))
         await unless_lost(channel.get_queue(self._queue, ensure=True))
-        underlay = await channel.get_underlay_channel()
+        underlay = self._underlay = cast(aiormq.Channel, await channel.get_underlay_channel())
+        self._deliveries = Deliveries()
         self._tag = str((await unless_lost(underlay.basic_consume(self._queue, self._take))).consumer_tag)
         self._channel = channel
 
@@ -190,8 +189,7 @@ class Consumer:
                 )
             if deliveries > MAX_DELIVERIES:
                 # Not even a dead letter can be made of it. The queue's own arguments send it there.
-                with suppress(asyncio.CancelledError, *LOST):
-                    await message.channel.basic_reject(_tag(message), requeue=False)
+                await self._reject(message)
                 return
             if await self._is_stopped_within(pause_s):
                 return
@@ -199,9 +197,17 @@ class Consumer:
                 return  # the broker delivers it anew, and somebody else may have it by now
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
             delivery = replace(delivery, redelivered=True)
-        self._handled.append(message)
-        if self._acknowledging is None:
-            self._acknowledging = asyncio.get_running_loop().call_later(ACK_S, self._acknowledge_soon)
+        if message.channel is self._underlay:
+            self._deliveries.done(_tag(message))
+            if self._acknowledging is None:
+                self._acknowledging = asyncio.get_running_loop().call_later(ACK_S, self._acknowledge_soon)
+
+    async def _reject(self, message: DeliveredMessage) -> None:
+        # aiormq cancels this as well where the connection breaks; there is nothing left to do then.
+        with suppress(asyncio.CancelledError, *LOST):
+            await message.channel.basic_reject(_tag(message), requeue=False)
+            if message.channel is self._underlay:
+                self._deliveries.rejected(_tag(message))
 
     def _acknowledge_soon(self) -> None:
         task = asyncio.get_running_loop().create_task(self._acknowledge())
@@ -213,11 +219,10 @@ class Consumer:
         if self._acknowledging is not None:
             self._acknowledging.cancel()
             self._acknowledging = None
-        handled, self._handled = self._handled, []
-        for message in handled:
-            # Where the connection has broken, aiormq cancels this; there is nothing left to do then.
+        if self._underlay is not None and not self._underlay.is_closed:
             with suppress(asyncio.CancelledError, *LOST):
-                await message.channel.basic_ack(_tag(message), wait=False)
+                for tag, multiple in self._deliveries.take():
+                    await self._underlay.basic_ack(tag, multiple=multiple, wait=False)
 
     async def _is_stopped_within(self, seconds: float) -> bool:
         try:
