@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -114,6 +114,7 @@ class Session:
         self._prefetch = 0
         self._deliveries = Deliveries()
         self._settling: asyncio.TimerHandle | None = None
+        self._acknowledgement = asyncio.Lock()
         self._acks: set[asyncio.Task[None]] = set()
         self.ended = asyncio.Event()
         #: Why it has ended, where somebody has said so.
@@ -203,8 +204,7 @@ class Session:
 
     def reject(self, tag: int) -> None:
         """Give a message that nobody can read to the dead letters."""
-        self._deliveries.rejected(tag)
-        self._settle(self._reads.basic_reject(tag, requeue=False))
+        self._settle(self._reject(tag))
 
     async def close(self) -> None:
         """End it; what was taken and not acknowledged is delivered again. Idempotent."""
@@ -220,11 +220,17 @@ class Session:
             self._settling.cancel()
             self._settling = None
         if len(self._deliveries) and self.is_open:
-            self._settle(self._ack_all(self._deliveries.take()))
+            self._settle(self._ack_all())
 
-    async def _ack_all(self, acknowledgements: Sequence[tuple[int, bool]]) -> None:
-        for tag, multiple in acknowledgements:
-            await self._reads.basic_ack(tag, multiple=multiple, wait=False)
+    async def _ack_all(self) -> None:
+        # One after the other: whatever one means with all before it, none may name later.
+        async with self._acknowledgement:
+            for tag, multiple in self._deliveries.take():
+                await self._reads.basic_ack(tag, multiple=multiple, wait=False)
+
+    async def _reject(self, tag: int) -> None:
+        await self._reads.basic_reject(tag, requeue=False)
+        self._deliveries.rejected(tag)
 
     def _settle(self, operation: Awaitable[Any]) -> None:
         async def settle() -> None:

@@ -83,6 +83,7 @@ class Consumer:
         self._underlay: aiormq.Channel | None = None
         self._deliveries = Deliveries()
         self._acknowledging: asyncio.TimerHandle | None = None
+        self._acknowledgement = asyncio.Lock()
         self._supervision: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._stopped = asyncio.Event()
@@ -199,7 +200,9 @@ class Consumer:
             delivery = replace(delivery, redelivered=True)
         if message.channel is self._underlay:
             self._deliveries.done(_tag(message))
-            if self._acknowledging is None:
+            if 2 * len(self._deliveries) >= self._prefetch:
+                await self._acknowledge()  # else the broker would send no more meanwhile
+            elif self._acknowledging is None:
                 self._acknowledging = asyncio.get_running_loop().call_later(ACK_S, self._acknowledge_soon)
 
     async def _reject(self, message: DeliveredMessage) -> None:
@@ -219,10 +222,12 @@ class Consumer:
         if self._acknowledging is not None:
             self._acknowledging.cancel()
             self._acknowledging = None
-        if self._underlay is not None and not self._underlay.is_closed:
-            with suppress(asyncio.CancelledError, *LOST):
-                for tag, multiple in self._deliveries.take():
-                    await self._underlay.basic_ack(tag, multiple=multiple, wait=False)
+        # One after the other: whatever one means with all before it, none may name later.
+        async with self._acknowledgement:
+            if self._underlay is not None and not self._underlay.is_closed:
+                with suppress(asyncio.CancelledError, *LOST):
+                    for tag, multiple in self._deliveries.take():
+                        await self._underlay.basic_ack(tag, multiple=multiple, wait=False)
 
     async def _is_stopped_within(self, seconds: float) -> bool:
         try:
