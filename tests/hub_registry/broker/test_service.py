@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +16,7 @@ from hub_registry.broker.interface import (
     UNCLAIMED,
     BrokerUnavailableError,
     Delivery,
+    RefusedMessageError,
     UnroutableError,
     hub_queue,
 )
@@ -207,6 +209,28 @@ async def test_a_message_is_acknowledged_when_its_handler_has_returned(
     delivery = await inbox.next()
     assert delivery.redelivered
     await stopping
+
+
+async def test_each_message_is_handled_and_forgotten_once_whatever_the_order(broker: RabbitBroker) -> None:
+    messages = 600
+    handled: list[bytes] = []
+    order = random.Random(7)
+
+    async def handler(delivery: Delivery) -> None:
+        assert not delivery.redelivered
+        await asyncio.sleep(order.choice((0.0, 0.0, 0.001, 0.02, 0.2)))
+        if int(delivery.body) % 50 == 0:
+            raise RefusedMessageError("No.")
+        handled.append(delivery.body)
+
+    await broker.declare("q")
+    await broker.consume("q", handler, prefetch=32)
+    await asyncio.gather(*(broker.publish("q", str(number).encode()) for number in range(messages)))
+    await eventually(lambda: len(handled) == messages - messages // 50)
+    await broker.cancel("q")
+
+    assert len(set(handled)) == len(handled)
+    assert await broker.depth("q") == (0, 0), "what was not acknowledged would be back"
 
 
 async def test_cancelling_ends_deliveries_and_lets_handlers_finish(broker: RabbitBroker) -> None:
