@@ -82,6 +82,8 @@ async def test_a_task_is_sent_with_what_the_endpoint_needs_and_its_result_record
         assert headers["task_uuid"] == task_id
         assert json.loads(headers["resource_specification"]) == {"num_nodes": 2}
         assert headers["result_serializers"] == ["globus_compute_sdk.serialize.JSONData"]
+    # The confirmation comes after the message.
+    await until(lambda: all(each.state == TaskState.sent for each in stack.store.find(ids)))
     assert (await stack.compute.get(ada, ids[0])).state == TaskState.sent
 
     times = [
