@@ -30,8 +30,8 @@ from pool_workers import PoolWorkers
 from endpoint_plugins.agent.agent import Agent
 from endpoint_plugins.agent.directory import EndpointDirectory
 from endpoint_plugins.agent.interface import Workers
-from endpoint_plugins.agent.link import Outlet
 from endpoint_plugins.agent.registration import Presented, Registered
+from endpoint_plugins.agent.session import Outlet
 from endpoint_plugins.agent.user_endpoint import Pace
 from endpoint_plugins.errors import HubError
 
@@ -282,7 +282,8 @@ class Site:
             for each in (running.task,):
                 each.cancel()
             if (session := endpoint._link.session) is not None:
-                await session._connection.close()
+                session._connection.close()
+                await session.ended.wait()
         task, self._task = self._task, None
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

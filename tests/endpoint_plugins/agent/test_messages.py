@@ -7,7 +7,6 @@ import json
 import os
 import time
 import uuid
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 from globus_compute_common import messagepack
 from globus_compute_common.messagepack.message_types import EPStatusReport, Result, ResultErrorDetails, Task
 from globus_compute_sdk.serialize import ComputeSerializer, JSONData
-from pamqp.commands import Basic
+from pika import BasicProperties
 
 from endpoint_plugins.agent import messages, servables, spool
 from endpoint_plugins.agent.commands import CommandRefusedError, read_command
@@ -151,9 +150,8 @@ def command(**changes: Any) -> bytes:
     return start_command(**options)
 
 
-def properties(age_s: float = 0.0) -> Basic.Properties:
-    sent = datetime.fromtimestamp(time.time() - age_s, timezone.utc)
-    return Basic.Properties(content_type=COMMAND_CONTENT_TYPE, timestamp=sent)
+def properties(age_s: float = 0.0) -> BasicProperties:
+    return BasicProperties(content_type=COMMAND_CONTENT_TYPE, timestamp=int(time.time() - age_s))
 
 
 def test_a_command_of_the_hub_is_followed() -> None:
@@ -180,7 +178,7 @@ def test_other_commands_are_refused(age_s: float, body: bytes, why: str) -> None
 
 def test_a_message_of_another_type_is_no_command() -> None:
     with pytest.raises(CommandRefusedError, match="cannot be read"):
-        read_command(Basic.Properties(content_type="text/plain"), command(), {ID})
+        read_command(BasicProperties(content_type="text/plain"), command(), {ID})
 
 
 def test_a_spooled_result_is_there_until_it_is_removed(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ import structlog
 from endpoint_plugins.agent.commands import CANCEL, Command, CommandRefusedError, read_command
 from endpoint_plugins.agent.directory import EndpointDirectory
 from endpoint_plugins.agent.interface import Workers
-from endpoint_plugins.agent.link import LOST, Delivery, Link, LinkLostError, Outlet, Session
+from endpoint_plugins.agent.link import Link
 from endpoint_plugins.agent.logs import audit
 from endpoint_plugins.agent.messages import pack_report
 from endpoint_plugins.agent.registration import Gateway, Presented, Registered
 from endpoint_plugins.agent.reports import agent_state
+from endpoint_plugins.agent.session import LOST, Delivery, LinkLostError, Outlet, Session
 from endpoint_plugins.agent.spool import Spool, prune
 from endpoint_plugins.agent.user_endpoint import Pace, Queues, UserEndpoint
 from endpoint_plugins.agent.vetting import Vetting

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pamqp.commands import Basic
+from pika import BasicProperties
 
 CONTENT_TYPE = "application/json"
 #: Commands that are older, or that much in the future, are refused, in seconds.
@@ -48,7 +48,7 @@ class CommandRefusedError(Exception):
 
 
 def read_command(
-    properties: Basic.Properties, body: bytes, identities: Collection[str], now: float | None = None
+    properties: BasicProperties, body: bytes, identities: Collection[str], now: float | None = None
 ) -> Command:
     """Read a command.
 
@@ -71,8 +71,7 @@ def read_command(
         kwargs = given if isinstance(given, dict) else {}
         command, username = str(content["command"]), str(content["globus_username"])
         theirs = {str(each["sub"]) for each in content["globus_identity_set"]}
-        sent = properties.timestamp
-        skew_s = abs((time.time() if now is None else now) - (sent.timestamp() if sent else 0))
+        skew_s = abs((time.time() if now is None else now) - (properties.timestamp or 0))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CommandRefusedError(f"The command cannot be read: {error!r}.", kwargs) from error
     if skew_s > MAX_SKEW_S:

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from endpoint_plugins.agent.link import Session
 from endpoint_plugins.agent.messages import TaskHeaders
 from endpoint_plugins.agent.servables import BatchKey, ServableBatch
+from endpoint_plugins.agent.session import Session
 from endpoint_plugins.agent.shares import Share
 
 #: What tasks have to agree in to share a call.

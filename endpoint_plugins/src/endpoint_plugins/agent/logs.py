@@ -16,7 +16,7 @@ audit = structlog.get_logger("audit")
 MAX_BYTES = 16 * 1024**2
 KEPT = 4
 #: Libraries that tell of every message.
-_QUIET = ("aio_pika", "aiormq", "httpx", "httpcore", "parsl", "globus_compute_endpoint", "asyncio")
+_QUIET = ("httpx", "httpcore", "parsl", "globus_compute_endpoint", "asyncio")
 
 
 def configure_logs(path: Path, *, level: str = "INFO", echo: bool = False) -> None:
@@ -55,3 +55,5 @@ def configure_logs(path: Path, *, level: str = "INFO", echo: bool = False) -> No
     root.setLevel(level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Each attempt that fails is an error with a traceback to it; the agent says so itself, in one line.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)

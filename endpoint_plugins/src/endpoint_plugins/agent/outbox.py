@@ -11,7 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from endpoint_plugins.agent.held import Book, Held
-from endpoint_plugins.agent.link import LinkLostError, Outlet, Session
+from endpoint_plugins.agent.session import LinkLostError, Outlet, Session
 from endpoint_plugins.agent.spool import Spool
 
 log = structlog.get_logger(__name__)

@@ -13,8 +13,8 @@ from typing import Any
 
 import httpx
 
-from endpoint_plugins.agent.link import Outlet
 from endpoint_plugins.agent.reports import AGENT
+from endpoint_plugins.agent.session import Outlet
 from endpoint_plugins.agent.tls import ssl_context
 from endpoint_plugins.credentials import Credentials
 from endpoint_plugins.errors import HubError, HubNotAuthorisedError, HubUnreachableError

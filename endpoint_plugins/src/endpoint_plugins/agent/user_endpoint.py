@@ -17,11 +17,12 @@ import structlog
 from endpoint_plugins.agent.credit import Credit
 from endpoint_plugins.agent.held import Book, Held
 from endpoint_plugins.agent.interface import Workers
-from endpoint_plugins.agent.link import Delivery, Link, LinkLostError, Outlet, Session
+from endpoint_plugins.agent.link import Link
 from endpoint_plugins.agent.messages import pack_report
 from endpoint_plugins.agent.outbox import Outbox
 from endpoint_plugins.agent.reports import user_endpoint_state
 from endpoint_plugins.agent.runner import Runner
+from endpoint_plugins.agent.session import Delivery, LinkLostError, Outlet, Session
 from endpoint_plugins.agent.spool import Spool
 from endpoint_plugins.agent.vetting import RefusalError, Vetting
 from endpoint_plugins.agent.waiting import happens

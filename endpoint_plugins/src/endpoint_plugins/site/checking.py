@@ -140,7 +140,7 @@ async def _hub(path: Path, profile: SiteProfile | None, steps: Steps) -> None:
 async def _broker(
     gateway: Any, directory: EndpointDirectory, path: Path, profile: SiteProfile, notes: Notes
 ) -> None:
-    from endpoint_plugins.agent.link import LOST, Session
+    from endpoint_plugins.agent.session import LOST, Session
 
     if directory.is_running:
         # Another registration would take its password from the agent that runs.
