@@ -130,6 +130,26 @@ def _url(session: Session) -> str:
     return f"amqps://{login}@{parameters.host}:{parameters.port}/%2F"
 
 
+async def test_a_message_over_which_the_agent_stumbles_is_put_aside(session: Session) -> None:
+    outlet = await declare(session, "stumble")
+    came: list[bytes] = []
+
+    def take(delivery: Delivery) -> None:
+        came.append(delivery.body)
+        if delivery.body == b"1":
+            raise ValueError("it cannot be read")
+        delivery.session.ack(delivery.tag)
+
+    await session.consume("stumble", 16, take)
+    for number in range(3):
+        await session.publish(outlet, str(number).encode())
+    await until(lambda: len(came) == 3)
+    assert session.is_open
+    await session.stop_consuming()
+    assert came == [b"0", b"1", b"2"]
+    assert await session.waiting("stumble") == 0
+
+
 async def test_a_queue_that_is_not_there_ends_the_session_with_the_reason(session: Session) -> None:
     with pytest.raises(LinkLostError, match="NOT_FOUND"):
         await session.waiting("not-there")

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from pika import BasicProperties, SSLOptions, URLParameters
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.adapters.utils.connection_workflow import (
@@ -35,6 +36,8 @@ from endpoint_plugins.agent.tls import ssl_context
 from home_run.deliveries import Deliveries
 
 __all__ = ["LOST", "REFUSED", "Delivery", "LinkLostError", "Outlet", "Session"]
+
+log = structlog.get_logger(__name__)
 
 #: Seconds that connecting, and any request over a connection, may take.
 CONNECT_S = 15.0
@@ -160,7 +163,11 @@ class Session:
             for tag in range(self._last_tag + 1, method.delivery_tag):
                 self._deliveries.rejected(tag)  # by pika: it came while its consumer was being cancelled
             self._last_tag = method.delivery_tag
-            deliver(Delivery(self, method.delivery_tag, properties, body))
+            try:
+                deliver(Delivery(self, method.delivery_tag, properties, body))
+            except Exception:  # out of pika's hands, it would end the connection, and the next one with it
+                log.exception("message_not_taken", queue=queue)
+                self.reject(method.delivery_tag)
 
         await self.stop_consuming()
         # A changed credit is for consumers that come after it.
