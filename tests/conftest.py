@@ -32,6 +32,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"needs {name}: {reason}")
 
 
+@pytest.fixture(autouse=True)
+def _settings_of_each_test_alone() -> Iterator[None]:
+    """What a test, or what runs in its process, sets of our variables is gone with it."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("DLHUB_")}
+    yield
+    for name in [name for name in os.environ if name.startswith("DLHUB_")]:
+        if name not in before:
+            del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """One PostgreSQL server for all tests of this process; for tests marked service("postgresql")."""

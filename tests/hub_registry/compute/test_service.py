@@ -242,6 +242,7 @@ async def test_after_a_loss_unfinished_tasks_are_sent_once_more(stack: Stack) ->
     ids = list((await stack.submit(ada, site, function_id, count=3)).tasks[function_id])
     worker = await stack.worker(ada, site)
     await until(lambda: len(worker.tasks) == 3)
+    await until(lambda: {task.state for task in stack.store.find(ids)} == {TaskState.sent})
     await worker.answer(ids[0], 0)
     await stack.ended(ada, ids[0])
     await worker.stop()
