@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from hub_registry.hubs.service import Hubs
 
 HEARTBEAT_S = 0.1
-LEASE_S = 1.0
+LEASE_S = 2.0
 
 StartHub = Callable[..., Awaitable[Hubs]]
 
