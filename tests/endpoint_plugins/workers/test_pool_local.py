@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import uuid
 from pathlib import Path
@@ -105,7 +106,7 @@ async def test_a_block_that_does_not_start_tells_why(open_workers: OpenWorkers) 
     error = await caller.call("echo")
     assert isinstance(error, WorkersStartError)
     assert "no such module: torch/9" in str(error)
-    assert "in 2 attempts" in str(error)
+    assert re.search(r"in [2-9] attempts", str(error)), "one failure proves nothing; more may come together"
     # It is known for a while: who comes now need not wait.
     assert await asyncio.wait_for(caller.call("echo"), 1) is not None
     assert [block.status for block in caller.workers.state().blocks] == ["failed"] * 2
