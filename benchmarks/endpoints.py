@@ -51,13 +51,13 @@ from home_run import codec
 from hub_registry.broker.commands import start_command, user_endpoint_credentials
 from hub_registry.broker.interface import commands_queue
 from hub_registry.broker.messages import pack_task, task_headers
+from hub_registry.broker.publisher import PERSISTENT
 from hub_registry.fabrics import wire
 from published import client_of, make_work, work_document
 from rabbitmq import RabbitServer
 from stock_endpoint import StockEndpoint, StockInstallation
 
 PATIENCE_S = 180.0
-PERSISTENT = 2
 #: Of everything that runs the servable here: its environment is the workers' own.
 ENVIRONMENT, DIGEST = "e" * 64, "d" * 64
 WORKERS = 2

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from endpoint_plugins.agent.session import LOST, REFUSED, LinkLostError, Session
+from endpoint_plugins.agent.session import LOST, LinkLostError, RefusedError, Session
 from endpoint_plugins.agent.waiting import happens
 
 log = structlog.get_logger(__name__)
@@ -84,7 +84,7 @@ class Link:
         """Have one session from its beginning to its end; whether it came to be used."""
         try:
             session = await Session.open(self._url(), self._name)
-        except REFUSED as error:
+        except RefusedError as error:
             log.warning("broker_refuses", connection=self._name, reason=f"{type(error).__name__}: {error}")
             if self._on_refused is not None:
                 await self._on_refused()

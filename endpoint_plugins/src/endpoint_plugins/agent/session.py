@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from pika.spec import Basic
 from endpoint_plugins.agent.tls import ssl_context
 from home_run.deliveries import Deliveries
 
-__all__ = ["LOST", "REFUSED", "Delivery", "LinkLostError", "Outlet", "Session"]
+__all__ = ["LOST", "Delivery", "LinkLostError", "Outlet", "RefusedError", "Session"]
 
 log = structlog.get_logger(__name__)
 
@@ -127,7 +126,7 @@ class Session:
         self._acknowledging: asyncio.TimerHandle | None = None
         #: Requests without an answer, and messages without a confirmation, by their number.
         self._requests: set[asyncio.Future[Any]] = set()
-        self._unconfirmed: OrderedDict[int, asyncio.Future[None]] = OrderedDict()
+        self._unconfirmed: dict[int, asyncio.Future[None]] = {}
         self._published = 0
         self._closed = asyncio.Event()
         self.ended = asyncio.Event()
@@ -141,7 +140,7 @@ class Session:
         Raises
         ------
         OSError, AMQPError, TimeoutError
-            It does not work; `REFUSED` where the broker does not want to.
+            It does not work; `RefusedError` where the broker does not want to.
         """
         session = cls()
         try:
@@ -325,10 +324,6 @@ class Session:
         self.ended.set()
         for waiting in (*self._requests, *self._unconfirmed.values()):
             _fail(waiting, self.reason)
-
-
-#: What `Session.open` raises where the broker does not want it.
-REFUSED = (RefusedError,)
 
 
 def _parameters(url: str, name: str) -> URLParameters:
