@@ -31,6 +31,7 @@ class AsyncWatcher:
         self.group = str(uuid.uuid4())
         self._transport = transport
         self._sinks: dict[str, Sink] = {}
+        self._announced: set[str] = set()  # tasks that the hub may not have yet
         self._parser = GroupStreamParser()
         self._reader: asyncio.Task[None] | None = None
         self._pollers: set[asyncio.Task[None]] = set()
@@ -39,10 +40,13 @@ class AsyncWatcher:
 
     def expect(self, task_id: str, sink: Sink) -> None:
         """Call `sink` once when the task, about to be submitted in `group`, has ended."""
+        self._announced.add(task_id)
         self._sinks[task_id] = sink
 
     def submitted(self, task_ids: Iterable[str]) -> None:
         """Listen for expected tasks, now that the hub knows them."""
+        task_ids = list(task_ids)
+        self._announced.difference_update(task_ids)
         if self._refused:
             for task_id in task_ids:
                 self._poll(task_id)
@@ -51,6 +55,7 @@ class AsyncWatcher:
 
     def forget(self, task_id: str) -> None:
         """Call nobody for this task. Idempotent."""
+        self._announced.discard(task_id)
         self._sinks.pop(task_id, None)
 
     async def close(self) -> None:
@@ -76,7 +81,7 @@ class AsyncWatcher:
                     self._tell_all(exc)
             except DLHubError:
                 self._refused, self._reader = True, None
-                for task_id in list(self._sinks):
+                for task_id in [each for each in self._sinks if each not in self._announced]:
                     self._poll(task_id)
                 return
             await asyncio.sleep(PAUSES_S[min(failures, len(PAUSES_S) - 1)])

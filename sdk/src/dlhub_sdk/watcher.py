@@ -46,6 +46,7 @@ class Watcher:
         self.group = str(uuid.uuid4())
         self._transport = transport
         self._sinks: dict[str, Sink] = {}
+        self._announced: set[str] = set()  # tasks that the hub may not have yet
         self._lock = threading.Lock()
         self._parser = GroupStreamParser()
         self._thread: threading.Thread | None = None
@@ -67,11 +68,14 @@ class Watcher:
         """
         if self._closed.is_set():
             raise UnavailableError("The client was closed.", remedy="Make a new one.", who="caller")
+        self._announced.add(task_id)
         self._sinks[task_id] = sink
 
     def submitted(self, task_ids: Iterable[str]) -> None:
         """Listen for expected tasks, now that the hub knows them and their group."""
+        task_ids = list(task_ids)
         with self._lock:
+            self._announced.difference_update(task_ids)
             if not self._refused:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._follow, name="dlhub-results", daemon=True)
@@ -87,6 +91,7 @@ class Watcher:
 
     def forget(self, task_id: str) -> None:
         """Call nobody for this task. Idempotent."""
+        self._announced.discard(task_id)
         self._sinks.pop(task_id, None)
 
     def close(self) -> None:
@@ -173,7 +178,7 @@ class Watcher:
         with self._lock:
             self._refused = True
             self._thread = self._stream = None
-            waiting = list(self._sinks)
+            waiting = [task_id for task_id in list(self._sinks) if task_id not in self._announced]
         for task_id in waiting:
             self._ask(task_id)
 

@@ -53,6 +53,11 @@ async def take(url: str, queue: str) -> list[Result]:
     return found
 
 
+async def dealt_with(event: str) -> None:
+    """Wait until the hub has done what an event ("lost ID", "idle ID") asks for."""
+    await until(lambda: event not in {task.get_name() for task in asyncio.all_tasks()}, event)
+
+
 @on_both_databases
 async def test_a_task_is_sent_with_what_the_endpoint_needs_and_its_result_recorded(stack: Stack) -> None:
     ada = stack.caller()
@@ -252,6 +257,7 @@ async def test_after_a_loss_unfinished_tasks_are_sent_once_more(stack: Stack) ->
 
     stack.sites.tell("lost", worker.id, recorded=False)  # another hub deals with it
     stack.sites.tell("lost", worker.id)
+    await dealt_with(f"lost {worker.id}")
     again = await stack.worker(ada, site)
     await until(lambda: len(again.tasks) == 3)
     assert sorted(again.tasks) == sorted([*ids[1:], *waiting])
@@ -292,7 +298,7 @@ async def test_what_still_waits_for_an_idle_process_is_not_lost(stack: Stack) ->
     await until(lambda: stack.store.find([task_id])[0].state == TaskState.sent)
     (worker_id,) = set(stack.sites.started)
     stack.sites.tell("idle", worker_id, at=time.time())
-    await until(lambda: not [t for t in asyncio.all_tasks() if t.get_name() == f"idle {worker_id}"])
+    await dealt_with(f"idle {worker_id}")
     assert await stack.broker.depth(tasks_queue(worker_id)) == (1, 0)
     assert stack.store.find([task_id])[0].state == TaskState.sent
 

@@ -201,6 +201,25 @@ class FakeHub:
 
         self.fail(method, path, hang_up, times)
 
+    def refuse_streams_amid_batch(self, polled: int) -> None:
+        """Refuse the stream amid the next batch; hang up on that once `polled` tasks were asked for."""
+        under_way = asyncio.Event()
+
+        async def refuse(request: web.Request) -> web.Response:
+            await under_way.wait()
+            return problem(404, "not-found", "This hub has no streams.")
+
+        async def hang_up(request: web.Request) -> None:
+            under_way.set()
+            while self.count("GET", "/tasks/") < polled:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)  # the time to ask for what this batch brings, too
+            assert request.transport is not None
+            request.transport.abort()
+
+        self.fail("GET", "/groups", refuse, times=100)
+        self.fail("POST", "/batch", hang_up)
+
     def hold(self) -> None:
         """Keep tasks from starting until `release`."""
         self._on_loop(self._open.clear)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,19 @@ async def test_mapping_without_the_stream(hub: FakeHub) -> None:
     hub.fail("GET", "/groups", 404, times=100)
     async with AsyncDLHubClient(url=hub.url, token=hub.token) as dl:
         assert [one async for one in dl.map("tester/halve", [2, 4], chunk=1)] == [1.0, 2.0]
+
+
+async def test_mapping_asks_for_nothing_that_is_still_on_its_way(hub: FakeHub) -> None:
+    def inputs() -> Iterator[int]:
+        for x in range(20, 30):
+            if x == 25:  # the second batch
+                hub.refuse_streams_amid_batch(polled=5)
+            yield x
+
+    async with AsyncDLHubClient(url=hub.url, token=hub.token) as dl:
+        results = [one async for one in dl.map("tester/halve", inputs(), chunk=5)]
+    assert results == [x / 2 for x in range(20, 30)]
+    assert hub.count("POST", "/batch") == 3
 
 
 async def test_mapping_over_a_broken_stream(hub: FakeHub) -> None:

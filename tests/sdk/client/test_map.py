@@ -122,3 +122,14 @@ def test_without_the_stream_and_with_a_broken_batch(client: DLHubClient, hub: Fa
     hub.break_connection("POST", "/batch")
     assert list(client.map("tester/halve", range(20, 40), chunk=5)) == [x / 2 for x in range(20, 40)]
     assert len(hub.executed) == 20
+
+
+def test_nobody_asks_for_what_is_still_on_its_way(client: DLHubClient, hub: FakeHub) -> None:
+    def inputs() -> Iterator[int]:
+        for x in range(20, 30):
+            if x == 25:  # the second batch
+                hub.refuse_streams_amid_batch(polled=5)
+            yield x
+
+    assert list(client.map("tester/halve", inputs(), chunk=5)) == [x / 2 for x in range(20, 30)]
+    assert hub.count("POST", "/batch") == 3
