@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from globus_compute_sdk import Client, Executor
-from globus_compute_sdk.sdk import executor as sdk_executor
 from globus_compute_sdk.serialize import AllCodeStrategies
 
 from gateway_process import ClientIdentity, GatewayProcess, addresses, credentials
+from official_sdk import end_result_watchers
 from rabbitmq import RabbitServer
 from stock_endpoint import StockEndpoint, StockInstallation, stock_installation
 
@@ -79,14 +77,7 @@ def client_of(
             return Client(local_compute_services=True, code_serialization_strategy=AllCodeStrategies())
 
     yield make
-    watcher = None
-    for watcher in list(sdk_executor._RESULT_WATCHERS.values()):
-        watcher.shutdown(wait=True)
-    del watcher
-    with warnings.catch_warnings():
-        # The SDK leaves the sockets of its AMQP loops to the garbage collector.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    end_result_watchers()
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import subprocess
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +15,6 @@ from typing import Any
 import psutil
 import pytest
 from globus_compute_sdk import Client, Executor
-from globus_compute_sdk.sdk import executor as sdk_executor
 from globus_compute_sdk.serialize import AllCodeStrategies
 
 from agent_endpoint import AgentEndpoint, agent_installation
@@ -26,6 +23,7 @@ from dlhub_sdk.errors import RefusedBySiteError, TaskLostError
 from endpoint_plugins.credentials import Credentials
 from federation import free_port
 from gateway_process import ClientIdentity, GatewayProcess, addresses, credentials
+from official_sdk import end_result_watchers
 from published import environments_dir, make_work, work_document
 from rabbitmq import RabbitServer
 from stock_endpoint import StockInstallation
@@ -107,14 +105,7 @@ def executor(
     client = Client(local_compute_services=True, code_serialization_strategy=AllCodeStrategies())
     with Executor(site.id, client=client, task_group_id=uuid.uuid4(), api_burst_limit=8) as made:
         yield made
-    watcher = None
-    for watcher in list(sdk_executor._RESULT_WATCHERS.values()):
-        watcher.shutdown(wait=True)
-    del watcher
-    with warnings.catch_warnings():
-        # The SDK leaves the sockets of its AMQP loops to the garbage collector.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    end_result_watchers()
 
 
 def said(site: AgentEndpoint, *arguments: str) -> tuple[int, str]:

@@ -8,14 +8,12 @@ endpoint in its place.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import signal
 import sys
 import textwrap
 import uuid
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from hub_registry.fabrics.globus import GlobusFabric
 from hub_registry.fabrics.interface import Endpoint, Fabric, Site, WorkerEnvironment
 from hub_registry.fabrics.local import LocalFabric
 from hub_registry.settings import Settings
+from official_sdk import end_result_watchers
 
 MODULE = """
     import os
@@ -204,7 +203,4 @@ class GlobusBench(RemoteBench):
     async def close(self) -> None:
         for fabric in self._fabrics:
             await fabric.close()
-        with warnings.catch_warnings():
-            # The SDK leaves the sockets of its AMQP loops to the garbage collector.
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
+        await asyncio.to_thread(end_result_watchers)
