@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dlhub_sdk.client import DLHubClient
-from dlhub_sdk.errors import DLHubError, ServableError, TaskLostError
+from dlhub_sdk.errors import DLHubError, InvalidRequestError, ServableError, TaskLostError
 from home_run import codec
 from hub_process import HubProcess
 from published import make_work, work_document
@@ -165,6 +165,12 @@ def test_a_repeated_request_is_one_task(api: httpx.Client, work: str) -> None:
         ("/servables/{work}/run?deadline_s=nan", {"json": {"inputs": 1}}, 422, "'nan'"),
         ("/servables/{work}/run?deadline_s=0", {"json": {"inputs": 1}}, 422, "'0'"),
         (
+            "/servables/{work}/batch?deadline_s=never",
+            {"content": b"", "headers": {"content-type": codec.CONTENT_TYPE}},
+            422,
+            "'never'",
+        ),
+        (
             "/servables/{work}/batch",
             {"content": b"nonsense", "headers": {"content-type": codec.CONTENT_TYPE}},
             400,
@@ -214,6 +220,19 @@ def test_a_deadline_ends_a_task_for_whoever_waits_and_leaves_others_alone(dl: DL
     for raised in (waited.value, told.value):
         assert (raised.kind, raised.who) == ("deadline-exceeded", "caller")
     assert dl.run(work, "in time", deadline_s=60) == "in time"
+
+
+def test_each_task_of_a_batch_has_its_deadline(dl: DLHubClient, work: str) -> None:
+    assert list(dl.map(work, range(20), deadline_s=60, progress=False)) == list(range(20))
+    # More than there are workers: some have begun when it is over, and some have not.
+    late = list(dl.map(work, ["sleep 2"] * 10, deadline_s=0.5, return_exceptions=True, progress=False))
+    assert len(late) == 10
+    for error in late:
+        assert isinstance(error, TaskLostError)
+        assert (error.kind, error.who) == ("deadline-exceeded", "caller")
+    assert dl.run(work, "next") == "next"
+    with pytest.raises(InvalidRequestError, match="deadline_s"):
+        list(dl.map(work, [1], deadline_s=-1))
 
 
 def test_workers_do_not_see_the_hub_s_secrets(dl: DLHubClient, work: str) -> None:

@@ -108,13 +108,14 @@ class AsyncDLHubClient:
         method: str = "run",
         version: str | None = None,
         endpoint: str | None = None,
+        deadline_s: float | None = None,
     ) -> AsyncIterator[Any]:
         """Run a servable on many inputs; see :meth:`dlhub_sdk.running.RunMethods.map`."""
         from dlhub_sdk.async_mapping import AsyncMapper
 
         if chunk < 1:
             raise InvalidRequestError(f"chunk is {chunk}; it must be at least 1.")
-        mapper = AsyncMapper(self, name, parameters, method, version, endpoint)
+        mapper = AsyncMapper(self, name, parameters, method, version, endpoint, deadline_s)
         return mapper.results(inputs, chunk, ordered, return_exceptions, progress)
 
     async def get_result(self, task_id: str, verbose: bool = False) -> Any:

@@ -32,7 +32,8 @@ class AsyncMapper:
         parameters: Mapping[str, Any] | None,
         method: str,
         version: str | None,
-        endpoint: str | None = None,
+        endpoint: str | None,
+        deadline_s: float | None,
     ) -> None:
         self._client = client
         self._name = name
@@ -40,6 +41,7 @@ class AsyncMapper:
         self._method = method
         self._version = version
         self._endpoint = endpoint
+        self._deadline_s = deadline_s
         self._arrived: asyncio.Queue[tuple[int, str, Arrival | DLHubError]] = asyncio.Queue()
         self._under_way: dict[int, str] = {}
 
@@ -88,6 +90,7 @@ class AsyncMapper:
             version=self._version,
             group=watcher.group,
             endpoint=self._endpoint,
+            deadline_s=self._deadline_s,
         )
         check(request, await self._client._transport.send(request))
         watcher.submitted(ids)

@@ -70,7 +70,8 @@ class Mapper:
         parameters: Mapping[str, Any] | None,
         method: str,
         version: str | None,
-        endpoint: str | None = None,
+        endpoint: str | None,
+        deadline_s: float | None,
     ) -> None:
         self._client = client
         self._name = name
@@ -78,6 +79,7 @@ class Mapper:
         self._method = method
         self._version = version
         self._endpoint = endpoint
+        self._deadline_s = deadline_s
         self._arrived: queue.SimpleQueue[tuple[int, str, Arrival | DLHubError]] = queue.SimpleQueue()
         self._under_way: dict[int, str] = {}
 
@@ -128,6 +130,7 @@ class Mapper:
             version=self._version,
             group=watcher.group,
             endpoint=self._endpoint,
+            deadline_s=self._deadline_s,
         )
         check(request, self._client._transport.send(request))
         watcher.submitted(ids)

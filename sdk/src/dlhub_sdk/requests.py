@@ -119,6 +119,10 @@ def _part_size(part: Part) -> int:
     return part.nbytes if type(part) is memoryview else len(part)
 
 
+def _seconds(value: float | None) -> str | None:
+    return None if value is None else f"{value:.9g}"
+
+
 def run(
     name: str,
     parts: Sequence[Part],
@@ -149,7 +153,7 @@ def run(
         version=version,
         group=group,
         endpoint=endpoint,
-        deadline_s=None if deadline_s is None else f"{deadline_s:.9g}",
+        deadline_s=_seconds(deadline_s),
     )
     return Request("POST", path, headers, parts, True, 0.0 if asynchronous else wait_s, ServableNotFoundError)
 
@@ -162,9 +166,18 @@ def batch(
     version: str | None = None,
     group: str,
     endpoint: str | None = None,
+    deadline_s: float | None = None,
 ) -> Request:
     """Ask for many runs; `parts` is the frame ``{"ids", "events"}``. Repeatable, as the ids are in it."""
-    path = _servable_path(name, "/batch", method=method, version=version, group=group, endpoint=endpoint)
+    path = _servable_path(
+        name,
+        "/batch",
+        method=method,
+        version=version,
+        group=group,
+        endpoint=endpoint,
+        deadline_s=_seconds(deadline_s),
+    )
     headers = {"Content-Type": FRAME, "Content-Length": _size(parts)}
     return Request("POST", path, headers, parts, missing=ServableNotFoundError)
 

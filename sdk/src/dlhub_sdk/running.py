@@ -113,6 +113,10 @@ class RunMethods(CatalogueMethods):
                 raise InvalidRequestError("local=True runs in this process and cannot be asynchronous.")
             if endpoint is not None:
                 raise InvalidRequestError("local=True runs in this process, and not at an endpoint.")
+            if deadline_s is not None:
+                raise InvalidRequestError(
+                    f"local=True runs in this process, where nothing ends it after deadline_s={deadline_s:g}."
+                )
             return self._run_here(name, inputs, parameters, debug, method, version, output)
         if validate_input:
             self._validate_input(name, inputs, method, version)
@@ -169,6 +173,7 @@ class RunMethods(CatalogueMethods):
         method: str = "run",
         version: str | None = None,
         endpoint: str | None = None,
+        deadline_s: float | None = None,
     ) -> Iterator[Any]:
         """Run a servable on many inputs, each a task of its own.
 
@@ -189,6 +194,9 @@ class RunMethods(CatalogueMethods):
             Give the error of a failed input in its place; else the first is raised.
         method, version, endpoint
             As for `run`.
+        deadline_s
+            As for `run`, for each input from the moment when the hub accepts it. An input that is too late
+            fails as a run does, and like any other failure; the rest goes on.
 
         Yields
         ------
@@ -200,7 +208,7 @@ class RunMethods(CatalogueMethods):
         if chunk < 1:
             raise InvalidRequestError(f"chunk is {chunk}; it must be at least 1.")
         requests.split_name(name)
-        mapper = Mapper(cast("DLHubClient", self), name, parameters, method, version, endpoint)
+        mapper = Mapper(cast("DLHubClient", self), name, parameters, method, version, endpoint, deadline_s)
         return mapper.results(inputs, chunk, ordered, return_exceptions, progress)
 
     def get_result(self, task_id: str, verbose: bool = False) -> Any:

@@ -117,7 +117,12 @@ def test_asynchronously(cli: Cli, hub: FakeHub, published: Callable[..., str], t
     assert cli.json("status", task_id)["state"] == "queued"
     cli("run", name, "4", "--timeout", "0.05", expect=1)
     assert "--result" in cli.err
+    late = cli("run", name, "4", "--async", "--deadline", "0.01").strip()
+    said = cli.json("run", name, "4", "--deadline", "0.01", expect=1)
+    assert said["error"]["kind"] == "deadline-exceeded"
     hub.release()
+    cli("status", late, "--result", expect=1)
+    assert "deadline" in cli.err
     assert cli("status", task_id, "--result") == "8\n"
     assert cli.json("status", task_id, "--result", "--output", "out.json") == {
         "task_id": task_id,
@@ -152,6 +157,7 @@ def test_locally(cli: Cli, hub: FakeHub, published: Callable[..., str], tmp_path
     assert cli("run", "./mine", "4", "--local") == "40\n"
     assert "scaling 4" in cli.err
     assert cli.json("run", name, "4", "--local") == {"value": 8}
+    cli("run", "./mine", "4", "--local", "--deadline", "9", expect=2)
     cli("run", "./mine", "13", "--local", expect=6)
     assert "LookupError: unlucky" in cli.err
     cli("run", "./mine", "4", "--local", "--debug")

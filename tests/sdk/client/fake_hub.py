@@ -408,6 +408,8 @@ class FakeHub:
         query = request.query
         task = Task(task_id, name, query.get("method", "run"), query.get("group"), query.get("endpoint"))
         self.tasks[task_id] = task
+        if (deadline_s := query.get("deadline_s")) is not None:
+            self._loop.call_later(float(deadline_s), self._too_late, task)
         if self._open.is_set():
             self._execute(task, version, event)
         else:
@@ -435,6 +437,15 @@ class FakeHub:
         task.done.set()
         if task.group:
             self._running.add(self._loop.create_task(self._notify()))
+
+    def _too_late(self, task: Task) -> None:
+        if task.done.is_set():
+            return
+        task.error = {"type": "DeadlineError", "module": "hub_registry.fabrics.errors", "traceback": ""}
+        task.error |= {"message": "The task had not ended when its deadline was over.", "who": "caller"}
+        task.error |= {"kind": "deadline-exceeded"}
+        metadata = {"success": False, "exc": task.error, "error_message": task.error["message"]}
+        self._end(task, "failed", 500, codec.encode(((None, metadata), 0.0)))
 
     async def _notify(self) -> None:
         async with self._news:

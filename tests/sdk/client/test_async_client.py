@@ -65,6 +65,18 @@ async def test_mapping(hub: FakeHub) -> None:
             [one async for one in dl.map("tester/halve", range(12, 15), ordered=False)]
 
 
+async def test_deadlines(hub: FakeHub) -> None:
+    hub.hold()
+    async with AsyncDLHubClient(url=hub.url, token=hub.token) as dl:
+        with pytest.raises(errors.TaskLostError) as raised:
+            await dl.run("tester/halve", 4, deadline_s=0.01)
+        late = dl.map("tester/halve", [6, 8], deadline_s=0.01, return_exceptions=True)
+        for error in [raised.value, *[each async for each in late]]:
+            assert (type(error), error.kind) == (errors.TaskLostError, "deadline-exceeded")
+        with pytest.raises(errors.TaskLostError):
+            [each async for each in dl.map("tester/halve", [6, 8], deadline_s=0.01)]
+
+
 async def test_mapping_without_the_stream(hub: FakeHub) -> None:
     hub.fail("GET", "/groups", 404, times=100)
     async with AsyncDLHubClient(url=hub.url, token=hub.token) as dl:

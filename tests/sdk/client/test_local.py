@@ -91,9 +91,11 @@ def test_what_cannot_be_loaded(folder: Path) -> None:
         client.run("./nowhere", 4, local=True)
 
 
-def test_not_asynchronous(client: DLHubClient) -> None:
+def test_not_asynchronous_and_without_a_deadline(client: DLHubClient) -> None:
     with pytest.raises(errors.InvalidRequestError, match="asynchronous"):
         client.run("a/b", 1, asynchronous=True, local=True)
+    with pytest.raises(errors.InvalidRequestError, match="deadline_s=9"):
+        client.run("a/b", 1, deadline_s=9, local=True)
 
 
 def test_files_are_those_of_the_bundle(folder: Path) -> None:

@@ -95,6 +95,30 @@ def test_failures_in_their_place(client: DLHubClient) -> None:
     assert len(results) == 10
 
 
+def test_inputs_that_are_too_late_fail_in_their_place_and_as_a_run_does(
+    client: DLHubClient, hub: FakeHub
+) -> None:
+    def inputs() -> Iterator[int]:
+        yield from (20, 22)
+        hub.hold()  # from here on, nothing runs
+        yield from (24, 26)
+
+    results = list(client.map("tester/halve", inputs(), chunk=2, deadline_s=0.2, return_exceptions=True))
+    assert results[:2] == [10.0, 11.0]
+    late = [*results[2:]]
+    for raise_one in (
+        lambda: client.run("tester/halve", 28, deadline_s=0.01),
+        lambda: list(client.map("tester/halve", [30], deadline_s=0.01)),
+    ):
+        with pytest.raises(errors.TaskLostError) as raised:
+            raise_one()
+        late.append(raised.value)
+    assert {(type(each), each.kind, each.who) for each in late} == {
+        (errors.TaskLostError, "deadline-exceeded", "caller")
+    }
+    assert len(hub.executed) == 2
+
+
 def test_error_of_the_inputs_themselves(client: DLHubClient) -> None:
     def broken() -> Iterator[int]:
         yield 1

@@ -35,6 +35,9 @@ def test_run_carries_its_id_and_its_length() -> None:
     assert requests.run("a/b", [b"1"], "id-1", deadline_s=0.25).path.endswith(
         "/run?method=run&deadline_s=0.25"
     )
+    assert requests.batch("a/b", [b"1"], group="g", deadline_s=0.25).path.endswith(
+        "/batch?method=run&group=g&deadline_s=0.25"
+    )
 
 
 def test_a_part_of_a_file_is_not_repeatable() -> None:

@@ -63,7 +63,8 @@ _TARGET = [
     {
         "name": "deadline_s",
         "in": "query",
-        "description": "Seconds after which the task fails if it has not ended, and is not begun any more.",
+        "description": "Seconds, from the request on, after which a task of it fails if it has not ended; "
+        "it is not begun any more then.",
         "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_DEADLINE_S},
     },
 ]

@@ -67,6 +67,12 @@ def run(
         bool, typer.Option("--async", help="Do not wait; print the id of the task.")
     ] = False,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds to wait; the task goes on.")] = None,
+    deadline: Annotated[
+        float | None,
+        typer.Option(
+            "--deadline", metavar="SECONDS", min=0, help="When the task fails if it has not ended by then."
+        ),
+    ] = None,
     endpoint: Annotated[
         str | None,
         typer.Option(
@@ -101,6 +107,8 @@ def run(
         raise typer.BadParameter("--local runs in this process and cannot be --async.")
     if local and endpoint is not None:
         raise typer.BadParameter("--local runs in this process, and not at an --endpoint.")
+    if local and deadline is not None:
+        raise typer.BadParameter("--local runs in this process, where nothing ends it at a --deadline.")
     if not local and find_directory(name) is not None:
         raise typer.BadParameter(f"{name} is a directory; add --local to run it here.")
     text = option if given is None else given
@@ -109,6 +117,7 @@ def run(
         inputs = read_inputs(text, _declared(client, name, method, version), allow_pickle)
         what: dict[str, Any] = {"name": name, "inputs": inputs, "method": method, "version": version}
         what |= {"parameters": read_parameters(parameter or []), "endpoint": endpoint, "output": put}
+        what |= {"deadline_s": deadline}
         if local:
             _run_here(client, what, debug, save)
         elif asynchronous:
