@@ -113,6 +113,8 @@ class PlayedFabric:
         self.endpoints: list[PlayedEndpoint] = []
         self.opened = asyncio.Event()
         self.fail_with: list[Exception] = []
+        self.may_open = asyncio.Event()
+        self.may_open.set()
 
     def sites(self) -> list["PlayedFabric"]:
         return [self]
@@ -129,6 +131,7 @@ class PlayedFabric:
     async def open(
         self, environment: WorkerEnvironment, on_lost: Callable[[Exception], None]
     ) -> PlayedEndpoint:
+        await self.may_open.wait()
         if self.fail_with:
             raise self.fail_with.pop(0)
         self.endpoints.append(PlayedEndpoint(self.workers, on_lost))

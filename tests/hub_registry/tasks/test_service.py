@@ -12,7 +12,7 @@ from bench import ADA, BOB, ROOT, Bench, make_call, submission
 from hub_registry.errors import ConflictError, NotFoundError
 from hub_registry.fabrics.errors import EndpointLostError, EndpointStartError, WorkerLostError
 from hub_registry.tasks import backlog, service
-from hub_registry.tasks.interface import TaskState
+from hub_registry.tasks.interface import StoredTask, TaskState
 
 
 async def test_a_task_is_answered_with_what_the_ledger_keeps(bench: Bench) -> None:
@@ -269,12 +269,70 @@ async def test_an_error_that_nobody_foresaw_at_the_opening_fails_the_tasks_too(b
     assert "unexpected keyword" in ended.error["message"]
 
 
-async def test_a_large_backlog_waits_in_the_ledger_and_runs_in_order(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "HIGH_WATER", 20)
     monkeypatch.setattr(backlog, "LOW_WATER", 10)
     monkeypatch.setattr(backlog, "PAGE", 7)
+    monkeypatch.setattr(backlog, "LATE_S", 0.05)
+
+
+async def _read_group(bench: Bench, group: str, count: int) -> list[StoredTask]:
+    """The first final records of a group, as they come."""
+    ended: list[StoredTask] = []
+    async for page in bench.tasks.groups.results(group, after=0, idle_s=20):
+        assert page, f"after {len(ended)} of {count} no more end"
+        ended += page
+        if len(ended) == count:
+            break
+    return ended
+
+
+@pytest.mark.usefixtures("small_memory")
+async def test_a_backlog_fails_with_what_is_in_memory_where_nothing_can_run_it(bench: Bench) -> None:
+    group = str(uuid.uuid4())
+    bench.fabric.fail_with = [EndpointStartError("No such interpreter.")] * 200
+    bench.fabric.may_open.clear()
+    for _ in range(4):
+        await bench.tasks.submit([submission(group=group) for _ in range(25)])
+    bench.fabric.may_open.set()
+    assert {task.state for task in await _read_group(bench, group, 100)} == {TaskState.failed}
+
+
+@pytest.mark.usefixtures("small_memory")
+async def test_a_backlog_runs_when_all_that_was_in_memory_is_too_late(bench: Bench) -> None:
+    bench.fabric.may_open.clear()
+    late, group = str(uuid.uuid4()), str(uuid.uuid4())
+    soon = time.time() + 0.3
+    await bench.tasks.submit([replace(submission(group=late), deadline=soon) for _ in range(25)])
+    await bench.tasks.submit([submission(group=group) for _ in range(25)])
+    assert {task.state for task in await _read_group(bench, late, 25)} == {TaskState.failed}
+    bench.fabric.may_open.set()
+    answers = asyncio.create_task((await bench.fabric.endpoint()).answer_all())
+    assert {task.state for task in await _read_group(bench, group, 25)} == {TaskState.succeeded}
+    answers.cancel()
+
+
+@pytest.mark.usefixtures("small_memory")
+async def test_deadlines_hold_for_tasks_that_wait_in_the_ledger(bench: Bench) -> None:
+    group = str(uuid.uuid4())
+    patient = [submission() for _ in range(25)]
+    await bench.tasks.submit(patient)
+    endpoint = await bench.fabric.endpoint()  # which answers nothing
+    deadline = time.time() + 0.3
+    for _ in range(4):
+        await bench.tasks.submit([replace(submission(group=group), deadline=deadline) for _ in range(25)])
+    ended = await _read_group(bench, group, 100)
+    assert {task.error["kind"] for task in ended if task.error} == {"deadline-exceeded"}
+    assert {(task.state, task.attempts) for task in ended} == {(TaskState.failed, 0)}
+    answered: list[str] = []
+    while len(answered) < 25:
+        answered += await endpoint.answer()
+    assert answered == [task.id for task in patient]
+
+
+@pytest.mark.usefixtures("small_memory")
+async def test_a_large_backlog_waits_in_the_ledger_and_runs_in_order(bench: Bench) -> None:
     bench.fabric.workers = 1
     batches = [[submission(f"{i}.{j}".encode()) for j in range(25)] for i in range(4)]
     for batch in batches:

@@ -66,7 +66,8 @@ class Router:
     max_endpoints
         Endpoints open at once on this machine; one without work makes room for one with.
     on_sent
-        Called with the environment's digest and the events of each batch that was sent.
+        Called whenever events have left the queues of an environment, with its digest and those of them that
+        were sent: none where they were cancelled, or have ended unsent.
     clock
         Seconds, for everything but the records of tasks.
     """
@@ -230,6 +231,7 @@ class Router:
         error = only or _no_site({**line.refusals, **{name: str(why) for name, why in failures.items()}})
         for work in lane.drain(line):
             work.done(work, failure(error, 0.0))
+        self._on_sent(lane.environment.digest, [])
 
     def _give_up_refused(self, lane: Lane, line: Line, key: CallKey, now: float) -> None:
         """End what waits in a queue: the rules of each of its sites forbid it."""
@@ -241,6 +243,7 @@ class Router:
         assert error is not None, "each has refused it"
         for work in lane.drop(line, key):
             work.done(work, failure(error, 0.0, site))
+        self._on_sent(lane.environment.digest, [])
 
     # -- sending -------------------------------------------------------------------------------------------
 
@@ -283,6 +286,7 @@ class Router:
         batch = batches.take(queue, limit=limit, share=share, last=not first)
         lane.served(line, key, waiting - len(queue))
         if not batch:  # all of it was cancelled
+            self._on_sent(lane.environment.digest, [])
             return True
         payload = batches.encode(
             batch[0].call, batch, inline_bytes=self._inline_bytes, out_dir=self._out_dir, target_s=target_s

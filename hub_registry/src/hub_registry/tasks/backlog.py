@@ -2,12 +2,13 @@
 
 A million queued tasks are a million rows, of which the hub holds the next few thousand. The rest is read when
 there is room, in the order of acceptance; so is what an earlier process of this hub left behind, or another
-hub that has died.
+hub that has died. What is too late by then is ended where it is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import structlog
@@ -16,6 +17,7 @@ from hub_registry.errors import RegistryError
 from hub_registry.routing.interface import Call
 from hub_registry.routing.service import Router
 from hub_registry.tasks.interface import Ledger, StoredTask
+from hub_registry.tasks.live import too_late
 
 log = structlog.get_logger(__name__)
 
@@ -26,6 +28,8 @@ LOW_WATER = 5_000
 PAGE = 2_000
 #: After an error of the database, in seconds.
 RETRY_S = 1.0
+#: Seconds between two looks for tasks in the ledger whose deadlines are over.
+LATE_S = 1.0
 
 
 class Backlog:
@@ -36,7 +40,7 @@ class Backlog:
     call_of
         The call of a task, or why there is none; may block.
     resume
-        Called with each task that was read, to run it.
+        Called with each task that was read, to run it; also with those that are too late to be read in turn.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Backlog:
         self._last: dict[str, int] = {}
         self._refilling: dict[str, asyncio.Task[None]] = {}
         self._paused = False
+        self._watching: asyncio.Task[None] | None = None
         # Tasks that ended while more were read: they may have been read as unfinished.
         self._ended: set[str] = set()
 
@@ -68,6 +73,8 @@ class Backlog:
         self._read_to[environment] = min(before, self._read_to.get(environment, before))
         self._last[environment] = max(seq, self._last.get(environment, 0))
         self.refill(environment)
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch_deadlines())
 
     def ended(self, task_id: str) -> None:
         """Say that a task needs not to be run any more."""
@@ -128,6 +135,20 @@ class Backlog:
             found.append((task, calls[key]))
         return found
 
+    async def _watch_deadlines(self) -> None:
+        """End what is too late while it waits in the ledger, for which there are no timers."""
+        while self._read_to:
+            await asyncio.sleep(LATE_S)
+            if self._paused:
+                continue
+            try:
+                late = await asyncio.to_thread(self._ledger.overdue, time.time(), PAGE)
+            except RegistryError as error:
+                log.warning("overdue_not_read", error=str(error))
+                continue
+            for task in late:
+                self._resume(task, too_late())
+
     def pause(self) -> None:
         """Read no more until `resume`."""
         self._paused = True
@@ -142,6 +163,8 @@ class Backlog:
         """Read no more."""
         self._read_to.clear()
         readers = list(self._refilling.values())
+        if self._watching is not None:
+            readers.append(self._watching)
         for reader in readers:
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)

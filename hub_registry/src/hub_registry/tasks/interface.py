@@ -176,6 +176,9 @@ class Ledger(Protocol):
     def unfinished(self, environment: str, *, after: int, limit: int) -> list[StoredTask]:
         """Tasks for this hub to run, in order of acceptance, of one environment."""
 
+    def overdue(self, now: float, limit: int) -> list[StoredTask]:
+        """Tasks for this hub to run whose deadlines are over, the earliest first; without inputs."""
+
     def adopt(self) -> dict[str, int]:
         """Make the unfinished tasks of hubs that are not there any more this one's.
 

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from hub_registry.fabrics.errors import DeadlineError
 from hub_registry.routing.interface import Call, Work
 from hub_registry.tasks.interface import FinalRecord, NewTask, StoredTask, TaskState
 
@@ -20,6 +21,14 @@ CANCELLED = {
     "who": "caller",
     "remedy": "Submit it again if the result is wanted after all.",
 }
+
+
+def too_late() -> DeadlineError:
+    """The error of a task whose deadline is over."""
+    return DeadlineError(
+        "The task had not ended when its deadline was over.",
+        remedy="Give it more time, or choose an endpoint that has less to do.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,6 @@ from hub_registry.errors import (
     RegistryError,
     StorageFullError,
 )
-from hub_registry.fabrics.errors import DeadlineError
 from hub_registry.hubs.interface import ALONE, Membership
 from hub_registry.metrics.figures import LedgerFigures
 from hub_registry.routing.interface import Call, Outcome, Work
@@ -43,6 +42,7 @@ from hub_registry.tasks.live import (
     fail,
     live_again,
     stored_task,
+    too_late,
 )
 from hub_registry.tasks.numbers import Numbers
 from hub_registry.tasks.policy import check_owner, check_same
@@ -293,9 +293,10 @@ class Tasks:
             self._dispatch(live, call)
 
     def sent(self, environment: str, works: list[Work]) -> None:
-        """The router has sent these events to the environment's workers."""
+        """The router has room: it has sent these events to the environment's workers, or dropped others."""
         lives = [live for work in works if (live := self._live.get(work.id)) is not None]
-        self._ledger.mark_running([live.new.seq for live in lives])
+        if lives:
+            self._ledger.mark_running([live.new.seq for live in lives])
         self.backlog.refill(environment)
 
     def _drop(self, live: LiveTask) -> None:
@@ -437,11 +438,7 @@ class Tasks:
             live.timer = asyncio.get_running_loop().call_later(ACCEPT_S, self._too_late, live)
             return
         dispatched = live.work.dispatched if live.work is not None else 0.0
-        error = DeadlineError(
-            "The task had not ended when its deadline was over.",
-            remedy="Give it more time, or choose an endpoint that has less to do.",
-        )
-        self._end_unasked(live, TaskState.failed, failure(error, dispatched))
+        self._end_unasked(live, TaskState.failed, failure(too_late(), dispatched))
 
     # -- asking --------------------------------------------------------------------------------------------
 

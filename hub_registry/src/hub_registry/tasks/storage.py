@@ -162,6 +162,12 @@ class SqlLedger:
         query = select(*_COLUMNS).where(*mine, tasks.c.seq > after)
         return self._read(query.order_by(tasks.c.seq).limit(limit))
 
+    def overdue(self, now: float, limit: int) -> list[StoredTask]:
+        """See `Ledger.overdue`."""
+        mine = (_UNFINISHED, tasks.c.owner == self._hub.number)
+        query = select(*_WITHOUT_INPUT).where(*mine, tasks.c.deadline <= now)
+        return self._read(query.order_by(tasks.c.deadline).limit(limit))
+
     def owned(self, task_ids: Sequence[str]) -> set[str]:
         """See `Ledger.owned`."""
         mine = (_UNFINISHED, tasks.c.owner == self._hub.number)

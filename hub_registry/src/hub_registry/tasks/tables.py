@@ -68,6 +68,14 @@ tasks = Table(
         sqlite_where=text("state < 3"),
         postgresql_where=text("state < 3"),
     ),
+    # Those of them that have a deadline.
+    Index(
+        "ix_tasks_deadline",
+        "owner",
+        "deadline",
+        sqlite_where=text("state < 3 AND deadline IS NOT NULL"),
+        postgresql_where=text("state < 3 AND deadline IS NOT NULL"),
+    ),
     Index(
         "ix_tasks_group",
         "group_id",
