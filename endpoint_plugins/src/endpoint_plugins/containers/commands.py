@@ -95,12 +95,6 @@ def try_tool(
     said: deque[str] = deque(maxlen=_QUOTED_LINES)
     output: list[str] = []
 
-    def hear(stream: IO[str], keep: Callable[[str], None]) -> None:
-        for line in stream:
-            keep(line)
-            if log is not None and line.strip() and (log_output or stream is process.stderr):
-                log(line.strip())
-
     def keep_said(line: str) -> None:
         if line.strip():
             said.append(line.strip())
@@ -122,11 +116,9 @@ def try_tool(
         assert process.stdout is not None
         assert process.stderr is not None
         ears = [
-            threading.Thread(target=hear, args=(process.stdout, output.append), daemon=True),
-            threading.Thread(target=hear, args=(process.stderr, keep_said), daemon=True),
+            _listen(process.stdout, output.append, log if log_output else None),
+            _listen(process.stderr, keep_said, log),
         ]
-        for ear in ears:
-            ear.start()
         try:
             process.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
@@ -139,6 +131,19 @@ def try_tool(
             process.wait()
             for ear in ears:
                 ear.join()
-            process.stdout.close()
-            process.stderr.close()
     return Ended(process.returncode, "".join(output), " ".join(said))
+
+
+def _listen(stream: IO[str], keep: Callable[[str], None], log: Log | None) -> threading.Thread:
+    """Read a stream to its end, in a thread: lines for `keep`, and those that are not blank for `log`."""
+
+    def hear() -> None:
+        with stream:
+            for line in stream:
+                keep(line)
+                if log is not None and line.strip():
+                    log(line.strip())
+
+    ear = threading.Thread(target=hear, daemon=True)
+    ear.start()
+    return ear

@@ -83,14 +83,8 @@ def wrap(
     """
     runtime = profile.container.runtime
     if runtime in ("none", "kubernetes"):
-        given = {**isolation_of(profile), **(variables or {})}
-        # Checks what the profile asks for, too.
-        launch_of(profile, "", run_dir)
-        return (
-            ["env", *(f"{name}={value}" for name, value in sorted(given.items())), *command]
-            if given
-            else [*command]
-        )
+        launch_of(profile, "", run_dir)  # checks what the profile asks for
+        return _with_variables({**isolation_of(profile), **(variables or {})}, command)
     image = image or profile.container.image
     lock = None
     if image and image.startswith(OWN_IMAGES):
@@ -116,6 +110,12 @@ def wrap(
         lock=lock,
     )
     return ["/bin/sh", str(write_script(launch, _SCRIPTS[runtime](launch))), *command]
+
+
+def _with_variables(variables: Mapping[str, str], command: Sequence[str]) -> list[str]:
+    if not variables:
+        return [*command]
+    return ["env", *(f"{name}={value}" for name, value in sorted(variables.items())), *command]
 
 
 def leftovers_of(profile: SiteProfile, user_endpoint_id: str) -> dict[str, str]:

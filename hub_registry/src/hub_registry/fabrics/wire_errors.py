@@ -83,6 +83,28 @@ def error_of_result(text: str, function_id: str, code: str = "", said: str = "")
         Of its error details, where they have come along.
     """
     said = _quoted(said or text)
+    if error := _of_its_workers(text, code, said):
+        return error
+    if code in ("TASK_CANCELLED", "DEADLINE_EXCEEDED"):
+        # Whoever still waits for a part of it has it run again.
+        return EndpointLostError(f"The site has not begun the batch: {said}")
+    if code == "SERVABLE_NOT_ALLOWED":
+        return RefusedBySiteError(said)
+    if error := _of_its_setup(text, function_id, code, said):
+        return error
+    if code == "MaxResultSizeExceeded" or _TOO_LARGE.search(text):
+        return BatchFailedError(
+            f"The answer is larger than the endpoint sends: {said}.",
+            remedy="The operator of the hub can lower max_message_bytes.",
+        )
+    return FabricError(
+        f"The endpoint could not run the batch ({code or 'no code'}): {_last_line(text) or said}.",
+        remedy="The site finds more in the endpoint's log.",
+    )
+
+
+def _of_its_workers(text: str, code: str, said: str) -> FabricError | None:
+    """A worker has died, all have, or there never were any."""
     if _WORKER_LOST.search(text):
         return WorkerLostError(
             "The worker process died while it ran this input: lack of memory, or a crash in compiled code.",
@@ -101,11 +123,11 @@ def error_of_result(text: str, function_id: str, code: str = "", said: str = "")
             remedy="The site's administrator can put that right in the endpoint's profile.",
             everything=True,
         )
-    if code in ("TASK_CANCELLED", "DEADLINE_EXCEEDED"):
-        # Whoever still waits for a part of it has it run again.
-        return EndpointLostError(f"The site has not begun the batch: {said}")
-    if code == "SERVABLE_NOT_ALLOWED":
-        return RefusedBySiteError(said)
+    return None
+
+
+def _of_its_setup(text: str, function_id: str, code: str, said: str) -> FabricError | None:
+    """The site's administrator has something to put right before it can run any batch."""
     if code == "FUNCTION_NOT_ALLOWED" or _NOT_ALLOWED.search(text):
         return SiteError(
             f"The site does not allow the hub's function: {said}.",
@@ -125,15 +147,7 @@ def error_of_result(text: str, function_id: str, code: str = "", said: str = "")
             "globus_compute_sdk.serialize.JSONData to allowed_serializers.",
             everything=True,
         )
-    if code == "MaxResultSizeExceeded" or _TOO_LARGE.search(text):
-        return BatchFailedError(
-            f"The answer is larger than the endpoint sends: {said}.",
-            remedy="The operator of the hub can lower max_message_bytes.",
-        )
-    return FabricError(
-        f"The endpoint could not run the batch ({code or 'no code'}): {_last_line(text) or said}.",
-        remedy="The site finds more in the endpoint's log.",
-    )
+    return None
 
 
 def error_of_failure(failed: Mapping[str, Any]) -> FabricError:
