@@ -130,8 +130,17 @@ class Hub:
         self.draining = asyncio.Event()
         self._started: AsyncExitStack | None = None
 
+        self._add_checks()
+        self._add_housekeeping(catalogue)
+
+    def _add_checks(self) -> None:
+        settings = self.settings
         self.health.add("database", self.database.check)
         self.health.add("disk", check_disk(settings.data_dir, settings.min_free_bytes))
+        if self.federation is not None:
+            self.federation.add_checks(self.health)
+
+    def _add_housekeeping(self, catalogue: CatalogueRuntime) -> None:
         self.housekeeping.add("token use", 60.0, self.accounts.save_last_used, at_end=True)
         self.housekeeping.add("refusals", WINDOW_S / 2, self.audit.flush_ended_window, at_end=True)
         self.housekeeping.add("requests", 60.0, self.access_log.flush, at_end=True)
@@ -139,7 +148,6 @@ class Hub:
         catalogue.add_housekeeping(self.housekeeping)
         self.housekeeping.add("results nobody waits for", 3600.0, self._remove_stale_results)
         if self.federation is not None:
-            self.federation.add_checks(self.health)
             self.federation.add_housekeeping(self.housekeeping)
 
     @property
