@@ -385,7 +385,7 @@ async def test_a_task_in_the_ledger_although_it_was_refused_is_run(start_bench: 
 
 async def test_one_hub_at_a_time_removes_what_has_expired(start_bench: StartBench) -> None:
     a, b = await pair(start_bench)
-    a.tasks._result_ttl_s = -1.0
+    a.tasks._endings._result_ttl_s = -1.0
     task = submission()
     ended = a.tasks.run(task)
     await (await a.fabric.endpoint()).answer()

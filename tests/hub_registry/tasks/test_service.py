@@ -386,7 +386,7 @@ async def test_expired_tasks_are_removed_with_their_files(bench: Bench) -> None:
     path = bench.spool.directory / "in"
     task = submission(path=str(path))
     (bench.spool.directory / f"{task.id}.in").write_bytes(b"large")
-    bench.tasks._result_ttl_s = -1.0
+    bench.tasks._endings._result_ttl_s = -1.0
     ended = bench.tasks.run(task)
     endpoint = await bench.fabric.endpoint()
     await endpoint.answer()

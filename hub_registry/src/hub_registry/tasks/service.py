@@ -2,8 +2,8 @@
 
 A task is accepted when its row is committed. A caller who waits for the answer on the same connection is
 answered when the result is committed; the row of such a task is written while the task is on its way.
-Whoever records first wins: a second result for a task, from a retry or from an endpoint that was thought
-lost, is dropped.
+Whoever records first wins (`hub_registry.tasks.endings`): a second result for a task, from a retry or from an
+endpoint that was thought lost, is dropped.
 
 Where several hubs share the ledger, each runs the tasks that it has accepted, and anybody may ask any of
 them; `hub_registry.tasks.neighbours` says what else that takes.
@@ -26,30 +26,15 @@ from hub_registry.errors import (
 )
 from hub_registry.hubs.interface import ALONE, Membership
 from hub_registry.metrics.figures import LedgerFigures
-from hub_registry.routing.interface import Call, Outcome, Work
+from hub_registry.routing.interface import Call, Work
 from hub_registry.routing.service import Router, failure
-from hub_registry.tasks import timings
-from hub_registry.tasks.awaited import Awaited
 from hub_registry.tasks.backlog import Backlog
-from hub_registry.tasks.groups import Groups
-from hub_registry.tasks.interface import FinalRecord, Ledger, NewTask, StoredTask, TaskState
-from hub_registry.tasks.live import (
-    CANCELLED,
-    LiveTask,
-    Submission,
-    answer,
-    ended_of,
-    fail,
-    live_again,
-    stored_task,
-    too_late,
-)
+from hub_registry.tasks.endings import Endings
+from hub_registry.tasks.interface import Ledger, NewTask, StoredTask, TaskState
+from hub_registry.tasks.live import LiveTask, Submission, answer, ended_of, fail, live_again
 from hub_registry.tasks.numbers import Numbers
 from hub_registry.tasks.policy import check_owner, check_same
 from hub_registry.tasks.spool import Spool
-
-#: Seconds between two looks whether a task has been accepted whose deadline is over already.
-ACCEPT_S = 0.05
 
 
 class Tasks:
@@ -88,17 +73,24 @@ class Tasks:
         self._router = router
         self._spool = spool
         self._call_of = call_of
-        self._result_ttl_s = result_ttl_s
         self._hub = hub
-        self._figures = figures if figures is not None else LedgerFigures()
-        self._live: dict[str, LiveTask] = {}
         self._numbers = Numbers(hub)
         # Whether tasks are held back, because other hubs may take this one for dead.
         self._paused = False
         self._background: set[asyncio.Task[None]] = set()
-        self.groups = Groups(ledger)
-        self.awaited = Awaited(ledger)
         self.backlog = Backlog(ledger, router, self._find_call, self._resume)
+        self._endings = Endings(
+            ledger,
+            spool,
+            self._numbers,
+            hub,
+            figures if figures is not None else LedgerFigures(),
+            result_ttl_s=result_ttl_s,
+            on_ended=self.backlog.ended,
+        )
+        self._live = self._endings.live
+        self.groups = self._endings.groups
+        self.awaited = self._endings.awaited
 
     async def start(self) -> None:
         """Take up what an earlier process of this hub left unfinished."""
@@ -118,11 +110,7 @@ class Tasks:
         for task in list(self._background):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        await self.awaited.stop()
-        for live in self._live.values():
-            live.stop_timer()
-            if live.ended is not None:
-                live.ended.cancel()
+        await self._endings.stop()
 
     # -- submitting ----------------------------------------------------------------------------------------
 
@@ -199,7 +187,7 @@ class Tasks:
         )
         live = LiveTask(new, received=submission.received, queued=now)
         self._live[new.id] = live
-        self._watch_deadline(live)
+        self._endings.watch_deadline(live)
         if not self.backlog.must_wait(new.environment):
             if self._hub.has_others and not submission.is_new:
                 live.held = call  # another hub may have it already: only the ledger can tell
@@ -213,7 +201,7 @@ class Tasks:
             return
         new = live.new
         live.held = None
-        live.work = Work(new.id, call, new.input, new.input_path, new.is_json, self._outcome)
+        live.work = Work(new.id, call, new.input, new.input_path, new.is_json, self._endings.outcome)
         live.work.attempts = live.attempts
         live.work.deadline = new.deadline
         self._router.submit(live.work)
@@ -224,11 +212,11 @@ class Tasks:
         for live in lives:
             live.accepted = now
             if isinstance(before, Exception):
-                self._drop(live)
+                self._endings.drop(live)
                 if isinstance(before, StorageFullError):  # else it may have been written all the same
                     self._spool.remove(live.new.id)
             elif live.new.id in before:
-                self._drop(live)
+                self._endings.drop(live)
                 live.ended = None  # whoever asked is answered with the record of the task of before
             elif live.held is not None:
                 self._dispatch(live, live.held)
@@ -282,13 +270,13 @@ class Tasks:
         live = self._live.get(stored.id)
         if live is None:
             live = self._live[stored.id] = live_again(stored)
-            self._watch_deadline(live)
+            self._endings.watch_deadline(live)
         if live.work is not None or live.held is not None:
             return
         if stored.deadline is not None and stored.deadline <= time.time():
-            self._too_late(live)
+            self._endings.end_late(live)
         elif isinstance(call, RegistryError):
-            self._finish(live, failure(call, 0.0), attempts=stored.attempts)
+            self._endings.finish(live, failure(call, 0.0), attempts=stored.attempts)
         else:
             self._dispatch(live, call)
 
@@ -298,14 +286,6 @@ class Tasks:
         if lives:
             self._ledger.mark_running([live.new.seq for live in lives])
         self.backlog.refill(environment)
-
-    def _drop(self, live: LiveTask) -> None:
-        if self._live.get(live.new.id) is live:
-            del self._live[live.new.id]
-        live.stop_timer()
-        if live.work is not None:
-            live.work.cancel()
-        self.backlog.ended(live.new.id)
 
     # -- beside other hubs ---------------------------------------------------------------------------------
 
@@ -331,114 +311,12 @@ class Tasks:
         """Drop the tasks that another hub has made its own; whoever waits here for one waits on."""
         accepted = [live for live in self._live.values() if live.accepted]
         mine = await asyncio.to_thread(self._ledger.owned, [live.new.id for live in accepted])
-        self._drop_recorded([live for live in accepted if live.new.id not in mine])
+        self._endings.drop_recorded([live for live in accepted if live.new.id not in mine])
 
     def recorded_elsewhere(self, task_ids: Sequence[str]) -> None:
         """Another hub has written the final records of these tasks, which are this hub's to run."""
         known = [live for task_id in task_ids if (live := self._live.get(task_id)) is not None]
-        self._drop_recorded([live for live in known if live.accepted])
-
-    def _drop_recorded(self, lives: list[LiveTask]) -> None:
-        for live in lives:
-            if self._live.get(live.new.id) is live:
-                self._drop(live)
-                if live.ended is not None:
-                    self._spawn(self._answer_recorded(live.new.id, live.ended))
-
-    # -- ending --------------------------------------------------------------------------------------------
-
-    def _outcome(self, work: Work, outcome: Outcome) -> None:
-        live = self._live.get(work.id)
-        if live is not None and live.work is work and not work.cancelled:
-            self._finish(live, outcome, attempts=work.attempts)
-
-    def _finish(self, live: LiveTask, outcome: Outcome, *, attempts: int) -> None:
-        path = outcome.path
-        if path is not None and path != self._spool.result_path(live.new.id):
-            outcome = failure(NotFoundError(f"The worker named {path!r} as its result."), outcome.dispatched)
-            path = None
-        state = TaskState.succeeded if outcome.ok else TaskState.failed
-        self._record(live, state, outcome, attempts=attempts, result=outcome.data, result_path=path)
-
-    def _record(
-        self,
-        live: LiveTask,
-        state: TaskState,
-        outcome: Outcome,
-        *,
-        attempts: int,
-        result: bytes | None = None,
-        result_path: str | None = None,
-    ) -> None:
-        new = live.new
-        live.stop_timer()
-        now = time.time()
-        record = FinalRecord(
-            seq=new.seq,
-            id=new.id,
-            state=state,
-            attempts=attempts,
-            result=result,
-            result_path=result_path,
-            error=outcome.error,
-            finished_at=now,
-            result_seq=self._numbers.next(),
-            timings=timings.collect(
-                outcome, received=live.received, queued=live.queued, accepted=live.accepted, recorded=now
-            ),
-            expires_at=now + self._result_ttl_s,
-        )
-
-        def written(first: bool | Exception) -> None:
-            if isinstance(first, Exception):
-                fail(live.ended, first)
-                return
-            if self._live.get(new.id) is live:
-                del self._live[new.id]
-                self.backlog.ended(new.id)
-            if first:
-                self._figures.task_ended(state.name, now - new.submitted_at)
-                number = None if self._ledger.numbers_records else record.result_seq
-                stored = stored_task(new, record, owner=self._hub.number, result_seq=number)
-                self.groups.publish(stored)
-                self.awaited.tell(stored)
-                answer(live.ended, stored)
-            elif live.ended is not None and not live.ended.done():
-                self._spawn(self._answer_recorded(new.id, live.ended))
-
-        self._ledger.finish(record, written)
-
-    async def _answer_recorded(self, task_id: str, ended: asyncio.Future[StoredTask]) -> None:
-        try:
-            stored = await self.awaited.wait(task_id, None)
-            assert stored is not None, "nobody waits for ever in vain"
-            answer(ended, stored)
-        except RegistryError as error:
-            fail(ended, error)
-
-    def _end_unasked(self, live: LiveTask, state: TaskState, outcome: Outcome) -> None:
-        """End a task without a result; where it is at a site and has not begun, it need not begin there."""
-        attempts = live.attempts
-        if live.work is not None:
-            attempts = live.work.attempts
-            live.work.cancel()
-        self._record(live, state, outcome, attempts=attempts)
-
-    def _watch_deadline(self, live: LiveTask) -> None:
-        deadline = live.new.deadline
-        if deadline is not None:
-            left_s = max(0.0, deadline - time.time())
-            live.timer = asyncio.get_running_loop().call_later(left_s, self._too_late, live)
-
-    def _too_late(self, live: LiveTask) -> None:
-        """The deadline of a task is over."""
-        if self._live.get(live.new.id) is not live:
-            return
-        if not live.accepted:  # the ledger says in a moment whether it is this hub's to end
-            live.timer = asyncio.get_running_loop().call_later(ACCEPT_S, self._too_late, live)
-            return
-        dispatched = live.work.dispatched if live.work is not None else 0.0
-        self._end_unasked(live, TaskState.failed, failure(too_late(), dispatched))
+        self._endings.drop_recorded([live for live in known if live.accepted])
 
     # -- asking --------------------------------------------------------------------------------------------
 
@@ -539,7 +417,7 @@ class Tasks:
                 live = await self._take_up(stored)
             else:
                 live = live_again(stored)  # the hub that runs it drops it when it hears of the record
-            self._end_unasked(live, TaskState.cancelled, Outcome(ok=False, error=CANCELLED))
+            self._endings.cancel(live)
             state = (await asyncio.shield(ended_of(live))).state
             if state is TaskState.cancelled:
                 return
