@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from home_run.deliveries import Deliveries
+from home_run.amqp.deliveries import Deliveries
 
 
 def test_what_is_done_in_a_row_is_one_acknowledgement() -> None:

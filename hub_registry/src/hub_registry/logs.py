@@ -25,8 +25,6 @@ QUIET = (
     "parsl",
     "globus_compute_endpoint",
     "globus_compute_sdk",
-    "aio_pika",
-    "aiormq",
     "alembic",
     "asyncio",
     "authlib",
@@ -34,6 +32,7 @@ QUIET = (
     "globus_sdk",
     "httpcore",
     "httpx",
+    "pika",
     "urllib3",
 )
 

@@ -281,9 +281,8 @@ class Site:
             endpoint = running.endpoint
             for each in (running.task,):
                 each.cancel()
-            if (session := endpoint._link.session) is not None:
-                session._connection.close()
-                await session.ended.wait()
+            if (session := endpoint._link.current) is not None:
+                await session.close()
         task, self._task = self._task, None
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

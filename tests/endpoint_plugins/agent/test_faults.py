@@ -177,7 +177,7 @@ async def test_new_credentials_are_used_where_the_old_ones_are_refused(
     assert await hub.result(await hub.send(id, double, 1)) == 2
     await asyncio.to_thread(broker.api, "DELETE", "/users/first")
     running = next(iter(site.agent._running.values())).endpoint
-    await until(lambda: running._link.session is None)
+    await until(lambda: running._link.current is None)
     task = await hub.send(id, double, 2)
     await hub.order(id, url=new_user(broker, hub, "second"))
     assert await hub.result(task) == 4

@@ -11,8 +11,10 @@ import pytest
 import pytest_asyncio
 
 from conftest import until
-from endpoint_plugins.agent.session import LOST, Delivery, LinkLostError, Outlet, RefusedError, Session
+from endpoint_plugins.agent.session import Outlet, Session
 from endpoint_plugins.agent.tls import ssl_context
+from home_run.amqp.connection import CONNECT_ERRORS, LinkLostError, RefusedError
+from home_run.amqp.intake import Delivery
 from proxy import Proxy
 from rabbitmq import RabbitServer
 
@@ -46,8 +48,9 @@ async def session(server: RabbitServer, trusted: None) -> AsyncIterator[Session]
 
 async def declare(session: Session, queue: str) -> Outlet:
     """A queue that is empty, and the way into it."""
-    await session._ask(lambda done: session._reads.queue_declare(queue, durable=True, callback=done))
-    await session._ask(lambda done: session._reads.queue_purge(queue, callback=done))
+    channel = session._intake.channel
+    await channel.ask(lambda raw, done: raw.queue_declare(queue, durable=True, callback=done))
+    await channel.ask(lambda raw, done: raw.queue_purge(queue, callback=done))
     return Outlet("", "", queue, True, {"delivery_mode": 2, "headers": {"n": 5}})
 
 
@@ -67,7 +70,7 @@ async def test_an_authority_that_nobody_has_named(
 ) -> None:
     monkeypatch.delenv("DLHUB_TLS_CA", raising=False)
     ssl_context.cache_clear()
-    with pytest.raises(LOST, match=r"(?i)certificate"):
+    with pytest.raises(CONNECT_ERRORS, match=r"(?i)certificate"):
         await Session.open(server.url, "test")
 
 
@@ -80,7 +83,7 @@ async def test_a_wrong_password_is_a_refusal(server: RabbitServer, trusted: None
 
 async def test_nobody_listens(server: RabbitServer, trusted: None, unused_tcp_port: int) -> None:
     address = f"{server.url.rpartition(':')[0]}:{unused_tcp_port}/%2F"
-    with pytest.raises(LOST):
+    with pytest.raises(CONNECT_ERRORS):
         await Session.open(address, "test")
 
 
@@ -112,7 +115,7 @@ async def test_each_message_is_forgotten_once_whatever_the_order(
         await asyncio.sleep(0.001)
         for _ in range(min(len(held), order.randrange(6))):
             done = held.pop(order.randrange(len(held)))
-            (session.reject if int(done.body) % 40 == 0 else session.ack)(done.tag)
+            (done.reject if int(done.body) % 40 == 0 else done.ack)()
         if order.random() < 0.02:  # as when the credit changes
             await session.consume("many", 32, take)
     await session.close()
@@ -133,7 +136,7 @@ async def test_a_message_over_which_the_agent_stumbles_is_put_aside(session: Ses
         came.append(delivery.body)
         if delivery.body == b"1":
             raise ValueError("it cannot be read")
-        delivery.session.ack(delivery.tag)
+        delivery.ack()
 
     await session.consume("stumble", 16, take)
     for number in range(3):

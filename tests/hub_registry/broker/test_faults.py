@@ -24,7 +24,7 @@ MakeBroker = Callable[..., RabbitBroker]
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub_registry.broker.service.CONFIRM_S", 0.5)
-    monkeypatch.setattr("hub_registry.broker.link.CLOSE_S", 0.3)
+    monkeypatch.setattr("home_run.amqp.connection.CLOSE_S", 0.3)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aio_pika.exceptions
 import pytest
 from endpoint_hubs import HubParts
 from people import caller
@@ -36,8 +37,12 @@ async def alive(
     while hub.clock.passed_s < end:
         await hub.pass_time(5)
         for process in processes:
-            if not process.cut.is_set():
+            if process.cut.is_set():
+                continue
+            try:
                 await process.heartbeat(**state)
+            except aio_pika.exceptions.AMQPError:  # the hub has cut it off meanwhile
+                await asyncio.wait_for(process.cut.wait(), 20)
         await hub.drained()
 
 

@@ -15,18 +15,20 @@ import structlog
 from endpoint_plugins.agent.commands import CANCEL, Command, CommandRefusedError, read_command
 from endpoint_plugins.agent.directory import EndpointDirectory
 from endpoint_plugins.agent.interface import Workers
-from endpoint_plugins.agent.link import Link
 from endpoint_plugins.agent.logs import audit
 from endpoint_plugins.agent.messages import pack_report
 from endpoint_plugins.agent.registration import Gateway, Presented, Registered
 from endpoint_plugins.agent.reports import agent_state
-from endpoint_plugins.agent.session import LOST, Delivery, LinkLostError, Outlet, Session
+from endpoint_plugins.agent.session import Outlet, Session
 from endpoint_plugins.agent.spool import Spool, prune
 from endpoint_plugins.agent.user_endpoint import Pace, Queues, UserEndpoint
 from endpoint_plugins.agent.vetting import Vetting
-from endpoint_plugins.agent.waiting import happens
 from endpoint_plugins.errors import HubError, SiteError
 from endpoint_plugins.policy import PolicyFile
+from home_run.amqp.connection import CONNECT_ERRORS, LinkLostError
+from home_run.amqp.intake import Delivery
+from home_run.amqp.link import Link
+from home_run.waiting import happens
 
 log = structlog.get_logger(__name__)
 
@@ -86,7 +88,9 @@ class Agent:
         self._registered: Registered | None = None
         self._running: dict[str, _Running] = {}
         self._commands: asyncio.Queue[Delivery] = asyncio.Queue()
-        self._link = Link("endpoint", lambda: self._known.url, self._use, self._on_refused)
+        self._link = Link(
+            "endpoint", lambda: Session.open(self._known.url, "endpoint"), self._use, self._on_refused
+        )
         self._stop = asyncio.Event()
         self._drain_s: float | None = None
         self._failure: SiteError | None = None
@@ -168,7 +172,7 @@ class Agent:
         await asyncio.gather(*(each.task for each in list(self._running.values())), return_exceptions=True)
         if self._notices:
             await asyncio.wait(self._notices, timeout=5.0)
-        if self._failure is None and (session := self._link.session) is not None:
+        if self._failure is None and (session := self._link.current) is not None:
             with suppress(LinkLostError):
                 await self._report(session, leaving=True)
         for each in working:
@@ -201,7 +205,7 @@ class Agent:
 
     def _take(self, delivery: Delivery) -> None:
         # Whoever has sent it sends it again if nothing comes of it.
-        delivery.session.ack(delivery.tag)
+        delivery.ack()
         self._commands.put_nowait(delivery)
 
     async def _follow(self) -> None:
@@ -271,7 +275,7 @@ class Agent:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._pace.heartbeat_s)
-            session = self._link.session
+            session = self._link.current
             if session is not None and session.is_open:
                 with suppress(LinkLostError):
                     await self._report(session)
@@ -308,7 +312,7 @@ class Agent:
             return  # nobody to be told
 
         async def notify() -> None:
-            with suppress(LinkLostError, *LOST):
+            with suppress(*CONNECT_ERRORS):
                 session = await Session.open(outlet.url, "notice")
                 try:
                     await session.publish(outlet, report)

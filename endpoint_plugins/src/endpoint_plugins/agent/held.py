@@ -10,8 +10,8 @@ from typing import Literal
 
 from endpoint_plugins.agent.messages import TaskHeaders
 from endpoint_plugins.agent.servables import BatchKey, ServableBatch
-from endpoint_plugins.agent.session import Session
 from endpoint_plugins.agent.shares import Share
+from home_run.amqp.intake import Delivery
 
 #: What tasks have to agree in to share a call.
 Lane = tuple[BatchKey, "Share | None"]
@@ -55,8 +55,7 @@ class Held:
     stage: Stage = "queued"
     alone: bool = False
     result: bytes | None = None
-    session: Session | None = None
-    tag: int = 0
+    delivery: Delivery | None = None
     since: float = field(default_factory=time.monotonic)
 
     @property
@@ -81,9 +80,9 @@ class Held:
 
     def let_go(self) -> None:
         """Let the broker forget it, if it is still this connection's. Idempotent."""
-        session, self.session = self.session, None
-        if session is not None and session.is_open:
-            session.ack(self.tag)
+        delivery, self.delivery = self.delivery, None
+        if delivery is not None:
+            delivery.ack()
 
 
 class Book:

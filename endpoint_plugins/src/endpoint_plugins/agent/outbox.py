@@ -11,8 +11,9 @@ from collections.abc import Callable
 import structlog
 
 from endpoint_plugins.agent.held import Book, Held
-from endpoint_plugins.agent.session import LinkLostError, Outlet, Session
+from endpoint_plugins.agent.session import Outlet, Session
 from endpoint_plugins.agent.spool import Spool
+from home_run.amqp.connection import LinkLostError
 
 log = structlog.get_logger(__name__)
 

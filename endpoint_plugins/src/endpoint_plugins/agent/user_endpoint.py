@@ -17,16 +17,18 @@ import structlog
 from endpoint_plugins.agent.credit import Credit
 from endpoint_plugins.agent.held import Book, Held
 from endpoint_plugins.agent.interface import Workers
-from endpoint_plugins.agent.link import Link
 from endpoint_plugins.agent.messages import pack_report
 from endpoint_plugins.agent.outbox import Outbox
 from endpoint_plugins.agent.reports import user_endpoint_state
 from endpoint_plugins.agent.runner import Runner
-from endpoint_plugins.agent.session import Delivery, LinkLostError, Outlet, Session
+from endpoint_plugins.agent.session import Outlet, Session
 from endpoint_plugins.agent.spool import Spool
 from endpoint_plugins.agent.vetting import RefusalError, Vetting
-from endpoint_plugins.agent.waiting import happens
 from endpoint_plugins.errors import SiteError
+from home_run.amqp.connection import LinkLostError
+from home_run.amqp.intake import Delivery
+from home_run.amqp.link import Link
+from home_run.waiting import happens
 
 log = structlog.get_logger(__name__)
 
@@ -114,8 +116,9 @@ class UserEndpoint:
         self._log = log.bind(user_endpoint=self.id)
         self._book = Book()
         self._credit = Credit()
-        self._link = Link(f"user endpoint {self.id}", lambda: self._queues.url, self._use)
-        self._outbox = Outbox(self._book, spool, lambda: self._link.session, lambda: self._queues.results)
+        name = f"user endpoint {self.id}"
+        self._link = Link(name, lambda: Session.open(self._queues.url, name), self._use)
+        self._outbox = Outbox(self._book, spool, lambda: self._link.current, lambda: self._queues.results)
         self._runner = Runner(
             workers, prefetch=pace.prefetch, details={"endpoint_id": self.id}, answer=self._outbox.send
         )
@@ -166,7 +169,7 @@ class UserEndpoint:
             "blocks": [
                 {"job": each.job, "status": each.status, "reason": each.reason} for each in state.blocks
             ],
-            "connected": self._link.session is not None,
+            "connected": self._link.current is not None,
         }
 
     def renew(self, queues: Queues) -> None:
@@ -240,7 +243,7 @@ class UserEndpoint:
         """Do what is due."""
         now = time.monotonic()
         self._runner.pump()
-        session = self._link.session
+        session = self._link.current
         if session is None or not session.is_open:
             return
         wanted = self._credit.wanted(
@@ -272,7 +275,7 @@ class UserEndpoint:
 
     async def _ends_idle(self) -> bool:
         """Take nothing more, if there is nothing."""
-        session = self._link.session
+        session = self._link.current
         if session is None or not session.is_open:
             return False
         await session.stop_consuming()
@@ -288,7 +291,7 @@ class UserEndpoint:
         self._log.info("draining", running=self._runner.running, queued=self._runner.waiting)
         self._runner.hold()
         deadline = time.monotonic() + self._drain_s
-        session = self._link.session
+        session = self._link.current
         if session is not None and session.is_open:
             with suppress(LinkLostError):
                 await session.stop_consuming()
@@ -303,7 +306,7 @@ class UserEndpoint:
 
     async def _say_that_it_drains(self) -> None:
         """Report in time, so that the hub does not take it for lost, or for one that is deaf."""
-        session = self._link.session
+        session = self._link.current
         due = time.monotonic() - self._reported_at >= self._pace.heartbeat_s
         if due and session is not None and session.is_open:
             with suppress(LinkLostError):
@@ -339,7 +342,7 @@ class UserEndpoint:
         except RefusalError as error:
             if error.task is None:
                 self._log.warning("message_not_readable", reason=str(error))
-                delivery.session.reject(delivery.tag)
+                delivery.reject()
                 return
             refusal, task = error, error.task
         task_id = task.headers.task_id
@@ -347,10 +350,10 @@ class UserEndpoint:
             self._deliver_again(known, delivery)
             return
         if self._book.is_over(task_id) or self._outbox.has(task_id):
-            delivery.session.ack(delivery.tag)
+            delivery.ack()
             return
         held = self._book.add(task.headers, delivery.body, task.batch, task.share)
-        held.session, held.tag = delivery.session, delivery.tag
+        held.delivery = delivery
         if self._credit.note(len(delivery.body), len(self._book)):
             self._wake.set()
         if refusal is not None:
@@ -362,10 +365,10 @@ class UserEndpoint:
 
     def _deliver_again(self, held: Held, delivery: Delivery) -> None:
         """A task that is here has come once more: over a new connection, or because it was sent twice."""
-        if held.session is delivery.session:
-            delivery.session.ack(delivery.tag)  # the first delivery stands for both
+        if held.delivery is not None and held.delivery.intake is delivery.intake:
+            delivery.ack()  # the first delivery stands for both
             return
-        held.session, held.tag = delivery.session, delivery.tag
+        held.delivery = delivery
         if held.stage == "spooled":
             held.let_go()
 

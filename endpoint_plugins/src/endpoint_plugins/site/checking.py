@@ -140,7 +140,8 @@ async def _hub(path: Path, profile: SiteProfile | None, steps: Steps) -> None:
 async def _broker(
     gateway: Any, directory: EndpointDirectory, path: Path, profile: SiteProfile, notes: Notes
 ) -> None:
-    from endpoint_plugins.agent.session import LOST, Session
+    from endpoint_plugins.agent.session import Session
+    from home_run.amqp.connection import CONNECT_ERRORS
 
     if directory.is_running:
         # Another registration would take its password from the agent that runs.
@@ -151,7 +152,7 @@ async def _broker(
         directory.note_registration(registered.endpoint_id, gateway.url)
         try:
             session = await asyncio.wait_for(Session.open(registered.url, "check"), BROKER_S)
-        except LOST as error:
+        except CONNECT_ERRORS as error:
             where = registered.url.rpartition("@")[2]
             raise HubUnreachableError(
                 f"The broker at {where} does not let the endpoint in: {type(error).__name__}: {error}.",

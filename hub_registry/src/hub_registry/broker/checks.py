@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import suppress
-from typing import Any
 
-import aio_pika
-from aio_pika.exceptions import AMQPError, ProbableAuthenticationError
-
+from home_run.amqp.connection import CLOSE_S, CONNECT_ERRORS, Connection, RefusedError
 from hub_registry.broker.address import Address
 from hub_registry.broker.interface import BrokerUnavailableError
-from hub_registry.broker.link import CLOSE_S, LOST, unless_lost
 from hub_registry.broker.management import Management
 from hub_registry.errors import ConfigurationError
 
@@ -95,18 +91,12 @@ async def _check_port(address: Address, tls: ssl.SSLContext | None) -> None:
 async def _check_amqp(address: Address, tls: ssl.SSLContext | None) -> str:
     """Whether it takes the user and the vhost; its version."""
     try:
-        connection = await unless_lost(aio_pika.connect(address.url(), ssl_context=tls), CHECK_S)
-    except ProbableAuthenticationError as error:
-        raise ConfigurationError(
-            f"RabbitMQ at {address} refuses the user {address.user!r} or its password.",
-            remedy="Correct them in broker_url; rabbitmqctl authenticate_user NAME PASSWORD tries them.",
-        ) from error
-    except (AMQPError, *LOST) as error:
-        # The broker ends the connection where it should open the vhost; aiormq keeps its reason to itself.
-        if "Connection.OpenOk" not in repr(error):
-            raise BrokerUnavailableError(
-                f"RabbitMQ at {address} takes no connection: {type(error).__name__}.",
-                remedy="The operator finds the reason in RabbitMQ's log.",
+        connection = await Connection.open(address.url(), "hub checks", tls, timeout_s=CHECK_S)
+    except RefusedError as error:
+        if error.of_user:
+            raise ConfigurationError(
+                f"RabbitMQ at {address} refuses the user {address.user!r} or its password.",
+                remedy="Correct them in broker_url; rabbitmqctl authenticate_user NAME PASSWORD tries them.",
             ) from error
         raise ConfigurationError(
             f"RabbitMQ at {address} does not let the user {address.user!r} into the vhost {address.vhost!r}.",
@@ -114,13 +104,15 @@ async def _check_amqp(address: Address, tls: ssl.SSLContext | None) -> str:
             f"`rabbitmqctl set_permissions -p {address.vhost} {address.user} '.*' '.*' '.*'`, or correct "
             "the path of broker_url.",
         ) from error
+    except CONNECT_ERRORS as error:
+        raise BrokerUnavailableError(
+            f"RabbitMQ at {address} takes no connection: {type(error).__name__}: {error}.",
+            remedy="The operator finds the reason in RabbitMQ's log.",
+        ) from error
     try:
-        transport = connection.transport
-        properties: dict[str, Any] = getattr(getattr(transport, "connection", None), "server_properties", {})
-        return _decoded(properties.get("version", "0"))
+        return connection.server_version
     finally:
-        with suppress(*LOST):
-            await unless_lost(connection.close(), CLOSE_S)
+        await connection.close()
 
 
 async def _check_management(address: Address, management: Management) -> None:
@@ -145,10 +137,6 @@ async def _check_management(address: Address, management: Management) -> None:
             f"The user {address.user!r} of RabbitMQ may not manage users.",
             remedy=f"Give it the tag: rabbitmqctl set_user_tags {address.user} administrator.",
         )
-
-
-def _decoded(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes | bytearray) else str(value)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -1,28 +1,18 @@
-"""A connection to RabbitMQ that comes back by itself, and channels over it that do not.
-
-aio-pika's robust connection connects again. Its robust channels would restore what was declared over them,
-and one queue that has gone meanwhile would keep the whole connection from coming back; so channels here are
-plain: whoever uses one opens another when it ends.
-"""
+"""A connection of the hub to RabbitMQ that comes back by itself, and channels over it that do not."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from typing import Any, TypeVar, cast
-from urllib.parse import urlencode
+from typing import Any
 
-import aio_pika
 import structlog
-from aio_pika.abc import AbstractConnection, AbstractRobustConnection
-from aio_pika.channel import Channel
-from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
+from home_run.amqp import link
+from home_run.amqp.connection import Channel, Connection, LinkLostError
 from hub_registry.broker.address import Address
 from hub_registry.broker.interface import BrokerUnavailableError
-from hub_registry.broker.wire import tolerate_unreadable_properties
 from hub_registry.errors import RegistryError
 
 logger = structlog.get_logger(__name__)
@@ -30,43 +20,14 @@ logger = structlog.get_logger(__name__)
 #: Seconds that connecting may take.
 CONNECT_S = 10.0
 
-#: Seconds for an attempt to open a channel; aiormq may leave one unanswered whose connection breaks.
+#: Seconds for an attempt to open a channel.
 ATTEMPT_S = 3.0
 
-#: Seconds between attempts to connect again.
-RECONNECT_S = 0.5
+#: Seconds between attempts to connect again, at most.
+RECONNECT_S = 2.0
 
 #: Seconds between heartbeats; a peer that has gone without a word is noticed after three.
 HEARTBEAT_S = 10
-
-#: Seconds for closing in good order.
-CLOSE_S = 3.0
-
-#: What a channel or connection that ends throws at those who wait for it.
-LOST = (*CONNECTION_EXCEPTIONS, asyncio.TimeoutError)
-
-_T = TypeVar("_T")
-
-
-async def unless_lost(operation: Coroutine[Any, Any, _T], timeout_s: float = CONNECT_S) -> _T:
-    """Await an operation of aio-pika; where its connection breaks or it takes too long, one of `LOST` is
-    raised.
-
-    aiormq cancels those who wait for a connection that breaks. That must not look as if the caller had been
-    told to end.
-    """
-    task = asyncio.ensure_future(operation)
-    try:
-        await asyncio.wait({task}, timeout=timeout_s)
-        if not task.done():
-            raise asyncio.TimeoutError
-        if task.cancelled():
-            raise ConnectionResetError("the connection to RabbitMQ was lost")
-        return task.result()
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 class Link:
@@ -95,14 +56,15 @@ class Link:
         self._tls = tls
         self._name = name
         self._when_back = when_back
+        self._was_open = False
         self._back: asyncio.Task[None] | None = None
-        self._connection: AbstractRobustConnection | None = None
+        self._link = link.Link(name, self._connect, self._use, longest_pause_s=RECONNECT_S)
+        self._running: asyncio.Task[None] | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether it is connected now. Thread-safe."""
-        connection = self._connection
-        return connection is not None and connection.connected.is_set()
+        return self._link.is_open
 
     async def open(self) -> None:
         """Connect.
@@ -110,28 +72,16 @@ class Link:
         Raises
         ------
         BrokerUnavailableError
-            It does not work at once.
+            It does not work soon.
         """
-        tolerate_unreadable_properties()
-        query = urlencode({"name": self._name, "heartbeat": HEARTBEAT_S})
-        try:
-            self._connection = await unless_lost(
-                aio_pika.connect_robust(
-                    f"{self._address.url()}?{query}",
-                    ssl_context=self._tls,
-                    timeout=CONNECT_S,
-                    reconnect_interval=RECONNECT_S,
-                )
-            )
-        except LOST as error:
+        self._running = asyncio.create_task(self._link.run(), name=self._name)
+        if await self._link.connected(CONNECT_S) is None:
             raise BrokerUnavailableError(
-                f"RabbitMQ at {self._address} cannot be reached: {type(error).__name__}.",
+                f"RabbitMQ at {self._address} cannot be reached.",
                 remedy="The operator can see whether it runs.",
-            ) from error
-        self._connection.close_callbacks.add(self._on_lost)
-        self._connection.reconnect_callbacks.add(self._on_back)
+            )
 
-    async def channel(self, timeout_s: float, *, confirms: bool = False) -> Channel:
+    async def channel(self, timeout_s: float) -> Channel:
         """A channel of its own; waits for a connection that is away.
 
         Raises
@@ -142,58 +92,44 @@ class Link:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while True:
+            left_s = max(deadline - loop.time(), 0.001)
+            connection = await self._link.connected(left_s) if self._running is not None else None
             try:
-                return await unless_lost(
-                    self._channel(confirms), min(max(deadline - loop.time(), 0.001), ATTEMPT_S)
+                if connection is not None:
+                    return await connection.channel(min(left_s, ATTEMPT_S))
+            except LinkLostError as error:
+                logger.info("no channel", connection=self._name, reason=str(error))
+            if loop.time() >= deadline or self._running is None:
+                raise BrokerUnavailableError(
+                    f"RabbitMQ at {self._address} has been away for {timeout_s:.0f} s.",
+                    remedy="The operator can see whether it runs, and has memory and disk space left.",
                 )
-            except LOST as error:
-                if loop.time() >= deadline or self._connection is None:
-                    raise BrokerUnavailableError(
-                        f"RabbitMQ at {self._address} has been away for {timeout_s:.0f} s.",
-                        remedy="The operator can see whether it runs, and has memory and disk space left.",
-                    ) from error
-                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)
 
-    async def reset(self) -> None:
+    def reset(self) -> None:
         """Drop the connection, so that another takes its place."""
-        if self._connection is None or self._connection.transport is None:
-            return
         logger.warning("connection dropped", connection=self._name)
-        with suppress(*LOST):
-            await unless_lost(self._connection.transport.connection.close(ConnectionResetError), CLOSE_S)
+        self._link.renew()
 
     async def close(self) -> None:
         """End it for good. Idempotent."""
-        connection, self._connection = self._connection, None
-        if self._back is not None:
-            self._back.cancel()
-            await asyncio.gather(self._back, return_exceptions=True)
-        if connection is not None:
-            with suppress(*LOST):
-                await unless_lost(connection.close(), CLOSE_S)
+        tasks = [task for task in (self._running, self._back) if task is not None]
+        self._running = self._back = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _on_lost(self, _connection: object, error: BaseException | None) -> None:
-        if self._connection is not None:
-            logger.warning("connection lost", connection=self._name, reason=type(error).__name__)
+    async def _connect(self) -> Connection:
+        url = self._address.url()
+        return await Connection.open(url, self._name, self._tls, timeout_s=CONNECT_S, heartbeat_s=HEARTBEAT_S)
 
-    def _on_back(self, _connection: object) -> None:
-        logger.warning("connected again", connection=self._name)
-        if self._when_back is not None:
+    async def _use(self, _connection: Connection) -> None:
+        if self._was_open and self._when_back is not None:
             self._back = asyncio.create_task(self._run_when_back(self._when_back()))
+        self._was_open = True
 
     async def _run_when_back(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-        except (RegistryError, *LOST) as error:
+        except (RegistryError, LinkLostError) as error:
             logger.warning("work after reconnecting failed", connection=self._name, error=str(error))
-
-    async def _channel(self, confirms: bool) -> Channel:
-        connection = self._connection
-        if connection is None:
-            raise ConnectionError("closed")
-        await connection.ready()
-        channel = Channel(
-            cast(AbstractConnection, connection), publisher_confirms=confirms, on_return_raises=confirms
-        )
-        await channel.initialize()
-        return channel

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import datetime, timezone
-from typing import Any, cast
+from typing import Any
 
-import aiormq
 import structlog
-from aio_pika.channel import Channel
-from aio_pika.exceptions import ChannelPreconditionFailed, DeliveryError, PublishError
-from pamqp.commands import Basic
+from pika import BasicProperties
 
+from home_run.amqp.connection import PRECONDITION_FAILED, LinkLostError, OverdueError
+from home_run.amqp.publishing import Publishing, ReturnedError
 from hub_registry.broker.interface import BrokerUnavailableError, UnroutableError
-from hub_registry.broker.link import LOST, Link
+from hub_registry.broker.link import Link
 from hub_registry.errors import RegistryError, TooLargeError
 
 logger = structlog.get_logger(__name__)
@@ -28,13 +27,14 @@ PATIENCE_S = 30.0
 #: Seconds after which a confirmation counts as lost. RabbitMQ withholds them while it lacks memory or disk.
 CONFIRM_S = 10.0
 
-#: Bytes from which on a message is published only as fast as RabbitMQ reads.
+#: Messages of so many bytes are sent a few at a time: all of them wait in memory for RabbitMQ to read them.
 LARGE_BYTES = 64 * 1024
+LARGE_AT_ONCE = 8
 
 #: RabbitMQ writes such a message to its disk.
 PERSISTENT = 2
 
-#: Seconds between attempts, and between looks for overdue confirmations.
+#: Seconds between attempts.
 PAUSE_S = 0.25
 
 
@@ -61,27 +61,34 @@ class Publisher:
         self._max_bytes = max_bytes
         self._patience_s = patience_s
         self._confirm_s = confirm_s
-        self._channel: Channel | None = None
+        self._publishing: Publishing | None = None
         self._opening = asyncio.Lock()
-        #: When, and over which channel, each message was sent that has not been confirmed; oldest first.
-        self._unconfirmed: dict[asyncio.Future[Any], tuple[float, Channel]] = {}
-        self._watch: asyncio.Task[None] | None = None
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
         self._probe: asyncio.Task[None] | None = None
         self._stopping = False
         self._stuck = False
 
     async def start(self) -> None:
-        """Open its channel."""
-        await self._open()
-        self._watch = asyncio.create_task(self._watch_confirmations(), name="broker confirmations")
+        """Open its channel.
+
+        Raises
+        ------
+        BrokerUnavailableError
+            The connection is lost again.
+        """
+        try:
+            await self._open(self._patience_s)
+        except LinkLostError as error:
+            raise BrokerUnavailableError(
+                f"RabbitMQ confirms nothing: {error}.", remedy="The operator can see whether it runs."
+            ) from error
 
     async def stop(self) -> None:
         """Publish nothing more; who still waits gets a `BrokerUnavailableError`. Idempotent."""
         self._stopping = True
-        tasks = [task for task in (self._watch, self._probe) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.gather(self._probe, return_exceptions=True)
 
     @property
     def is_stuck(self) -> bool:
@@ -116,127 +123,97 @@ class Publisher:
                 f"The message for {routing_key or exchange} has {len(body)} bytes; {self._max_bytes} are "
                 "allowed."
             )
-        properties = Basic.Properties(
+        properties = BasicProperties(
             content_type=content_type,
             headers=dict(headers or {}),
             delivery_mode=PERSISTENT,
             message_id=uuid.uuid4().hex,
-            timestamp=datetime.now(timezone.utc),
+            timestamp=int(time.time()),
         )
+        if len(body) < LARGE_BYTES:
+            await self._publish(exchange, routing_key, body, properties)
+        else:
+            async with self._large:
+                await self._publish(exchange, routing_key, body, properties)
+
+    async def _publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: BasicProperties
+    ) -> None:
+        """Publish, again and again until it is confirmed or the patience is at its end."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience_s
         while True:
-            lost = await self._attempt(exchange, routing_key, body, properties, deadline)
-            if lost is None:
+            publishing = self._publishing
+            try:
+                if publishing is None or not publishing.channel.is_open:
+                    publishing = await self._open(deadline - loop.time())
+                await publishing.publish(exchange, routing_key, body, properties)
+            except ReturnedError:
+                raise UnroutableError(
+                    f"No queue takes messages for {routing_key!r}.",
+                    remedy="It has been removed, or was never there.",
+                ) from None
+            except LinkLostError as error:
+                _look_at_size(error, body)
+                self._note(publishing, error)
+                if self._stopping or loop.time() >= deadline:
+                    raise BrokerUnavailableError(
+                        f"RabbitMQ has not confirmed a message for {routing_key or exchange}: {error}.",
+                        remedy="The operator can see whether it runs, and has memory and disk space left.",
+                    ) from error
+            else:
+                self._stuck = False
                 return
-            if self._stopping or loop.time() >= deadline:
-                raise BrokerUnavailableError(
-                    f"RabbitMQ has not confirmed a message for {routing_key or exchange}: "
-                    f"{type(lost).__name__}.",
-                    remedy="The operator can see whether it runs, and has memory and disk space left.",
-                ) from lost
             await asyncio.sleep(PAUSE_S)
 
-    async def _attempt(
-        self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties, deadline: float
-    ) -> BaseException | None:
-        """Publish once; returns what has lost the message or its confirmation, if anything."""
-        channel = self._channel
-        if channel is None or channel.is_closed:
-            channel = await self._open(deadline)
-        try:
-            await self._confirmed(channel, exchange, routing_key, body, properties, mandatory=True)
-        except PublishError:
-            raise UnroutableError(
-                f"No queue takes messages for {routing_key!r}.",
-                remedy="It has been removed, or was never there.",
-            ) from None
-        except ChannelPreconditionFailed as error:
-            # The channel ends with it, and with the messages of others that were under way: theirs go again.
-            largest = re.search(r"max size (\d+)", str(error))
-            if largest and len(body) > int(largest[1]):
-                raise TooLargeError(
-                    f"RabbitMQ takes messages of up to {largest[1]} bytes; this one has {len(body)}.",
-                    remedy="The operator can raise max_message_size in rabbitmq.conf.",
-                ) from error
-            return error
-        except (DeliveryError, *LOST) as error:
-            return error
-        self._stuck = False
-        return None
+    def _note(self, publishing: Publishing | None, error: LinkLostError) -> None:
+        """Replace a connection over which no confirmations come: it is stuck, or held up."""
+        if not isinstance(error, OverdueError):
+            return
+        self._stuck = True
+        logger.warning("no confirmations", reason=str(error))
+        self._replace(publishing)
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._try_confirmations(), name="broker confirmations")
 
-    async def _confirmed(
-        self,
-        channel: Channel,
-        exchange: str,
-        routing_key: str,
-        body: bytes,
-        properties: Basic.Properties,
-        *,
-        mandatory: bool,
-    ) -> None:
-        """Send a message and wait for its confirmation, or until it is given up as overdue."""
-        underlay = cast(aiormq.Channel, await channel.get_underlay_channel())
-        # In a task of its own: aiormq may cancel it when the connection breaks, or never end it at all.
-        sending = asyncio.ensure_future(
-            underlay.basic_publish(
-                body,
-                exchange=exchange,
-                routing_key=routing_key,
-                properties=properties,
-                mandatory=mandatory,
-                wait=len(body) > LARGE_BYTES,
-            )
-        )
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
-        sending.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
-        self._unconfirmed[sending] = (loop.time(), channel)
-        try:
-            await ended
-        finally:
-            del self._unconfirmed[sending]
-            sending.cancel()
-        if sending.cancelled():
-            raise ConnectionResetError("the connection to RabbitMQ was lost")
-        sending.result()
-
-    async def _open(self, deadline: float | None = None) -> Channel:
+    async def _open(self, patience_s: float) -> Publishing:
         async with self._opening:
-            if self._channel is None or self._channel.is_closed:
+            if self._publishing is None or not self._publishing.channel.is_open:
                 if self._stopping:
                     raise BrokerUnavailableError("The hub is being stopped.")
-                loop = asyncio.get_running_loop()
-                patience = self._patience_s if deadline is None else max(deadline - loop.time(), 0.001)
-                self._channel = await self._link.channel(patience, confirms=True)
-            return self._channel
+                channel = await self._link.channel(max(patience_s, 0.001))
+                self._publishing = await Publishing.on(channel, self._confirm_s)
+            return self._publishing
 
-    async def _watch_confirmations(self) -> None:
-        """Replace a connection over which no confirmations come: it is stuck, or held up."""
-        loop = asyncio.get_running_loop()
-        while True:
+    def _replace(self, publishing: Publishing | None) -> None:
+        if publishing is self._publishing:  # the first of many that are overdue
+            self._publishing = None
+            self._link.reset()
+
+    async def _try_confirmations(self) -> None:
+        """Find out when confirmations come again, also while nobody else publishes."""
+        while self._stuck:
             await asyncio.sleep(PAUSE_S)
-            overdue = []
-            for sending, (sent_at, channel) in self._unconfirmed.items():
-                if loop.time() - sent_at <= self._confirm_s:
-                    break
-                overdue.append((sending, channel))
-            if overdue:
-                self._stuck = True
-                logger.warning("no confirmations", messages=len(overdue), seconds=self._confirm_s)
-                current = self._channel
-                for sending, _ in overdue:
-                    sending.cancel()
-                if current is not None and any(channel is current for _, channel in overdue):
-                    self._channel = None
-                    await self._link.reset()
-            elif self._stuck and not self._unconfirmed and (self._probe is None or self._probe.done()):
-                self._probe = asyncio.create_task(self._try_confirmation())
+            with suppress(RegistryError, LinkLostError):
+                publishing = await self._open(self._confirm_s)
+                try:
+                    # No queue has this name: RabbitMQ drops the message, and confirms that.
+                    await publishing.publish("", "dlhub.probe", b"", BasicProperties(), mandatory=False)
+                    self._stuck = False
+                except OverdueError:
+                    self._replace(publishing)
 
-    async def _try_confirmation(self) -> None:
-        """Whether confirmations come again, while nobody else publishes."""
-        with suppress(RegistryError, DeliveryError, *LOST):
-            channel = await self._open(asyncio.get_running_loop().time() + self._confirm_s)
-            # No queue has this name: RabbitMQ drops the message, and confirms that.
-            await self._confirmed(channel, "", "dlhub.probe", b"", Basic.Properties(), mandatory=False)
-            self._stuck = False
+
+def _look_at_size(error: LinkLostError, body: bytes) -> None:
+    """Tell whoever sends more than RabbitMQ takes.
+
+    The channel ends with it, and with the messages of others that were under way: theirs go again.
+    """
+    if error.code != PRECONDITION_FAILED:
+        return
+    largest = re.search(r"max size (\d+)", str(error))
+    if largest and len(body) > int(largest[1]):
+        raise TooLargeError(
+            f"RabbitMQ takes messages of up to {largest[1]} bytes; this one has {len(body)}.",
+            remedy="The operator can raise max_message_size in rabbitmq.conf.",
+        ) from error

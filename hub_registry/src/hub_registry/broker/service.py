@@ -1,4 +1,4 @@
-"""RabbitMQ as the hub uses it: `RabbitBroker` implements `broker.interface.Broker` on aio-pika.
+"""RabbitMQ as the hub uses it: `RabbitBroker` implements `broker.interface.Broker`.
 
 Three connections: RabbitMQ stops reading from one that publishes while it lacks memory or disk space, and
 what is consumed must be acknowledged all the same; declarations wait for neither.
@@ -10,14 +10,17 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import structlog
-from aio_pika.channel import Channel
-from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed
-from aiormq.exceptions import ChannelAccessRefused
 
+from home_run.amqp.connection import (
+    ACCESS_REFUSED,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    Channel,
+    LinkLostError,
+)
 from hub_registry.audit.service import Audit
 from hub_registry.broker.address import Address, public_address
 from hub_registry.broker.checks import check_broker
@@ -30,12 +33,12 @@ from hub_registry.broker.interface import (
     Handler,
     UnroutableError,
 )
-from hub_registry.broker.link import CLOSE_S, LOST, Link, unless_lost
+from hub_registry.broker.link import Link
 from hub_registry.broker.management import PATIENCE_S as MANAGEMENT_PATIENCE_S
 from hub_registry.broker.management import Management
 from hub_registry.broker.publisher import CONFIRM_S, PATIENCE_S, Publisher
 from hub_registry.broker.secret import HubSecret
-from hub_registry.broker.topology import QUEUE_ARGUMENTS, declare_topology
+from hub_registry.broker.topology import QUEUE_ARGUMENTS, bind_queue, declare_queue, declare_topology
 from hub_registry.errors import ConfigurationError, ConflictError
 from hub_registry.settings import MIB, Settings
 
@@ -89,9 +92,8 @@ class RabbitBroker(Broker):
         BrokerUnavailableError
             RabbitMQ has gone meanwhile, or holds up publishers.
         """
-        for noisy in ("aio_pika", "aiormq"):
-            # They log each failed attempt several times, with tracebacks; here it is said once.
-            logging.getLogger(noisy).setLevel(logging.CRITICAL)
+        # It logs each failed attempt several times, with tracebacks; here it is said once.
+        logging.getLogger("pika").setLevel(logging.CRITICAL)
         self._address = Address.parse(self._settings.broker_url, "broker_url")
         self._public = public_address(self._address, self._settings.broker_public_url)
         tls = _tls(self._settings, self._address)
@@ -182,10 +184,10 @@ class RabbitBroker(Broker):
         if expires_s is not None:
             arguments["x-expires"] = max(int(expires_s * 1000), 1)
         try:
-            await self._declare(
-                lambda channel: channel.declare_queue(queue, durable=True, arguments=arguments)
-            )
-        except ChannelPreconditionFailed as error:
+            await self._declare(lambda channel: declare_queue(channel, queue, arguments))
+        except LinkLostError as error:
+            if error.code != PRECONDITION_FAILED:
+                raise
             raise ConflictError(
                 f"The queue {queue!r} is there with other properties: {error}.",
                 remedy=f"Remove it with `rabbitmqctl delete_queue {queue}`; it is made again.",
@@ -193,41 +195,27 @@ class RabbitBroker(Broker):
 
     async def bind(self, queue: str, exchange: str, routing_key: str) -> None:
         """As in `Broker`; an `UnroutableError` where there is no such queue or exchange."""
-
-        async def bind(channel: Channel) -> None:
-            underlay = await channel.get_underlay_channel()
-            await underlay.queue_bind(queue, exchange, routing_key)
-
         try:
-            await self._declare(bind)
-        except ChannelNotFoundEntity as error:
+            await self._declare(lambda channel: bind_queue(channel, queue, exchange, routing_key))
+        except LinkLostError as error:
+            if error.code != NOT_FOUND:
+                raise
             raise UnroutableError(f"{queue!r} cannot be bound to {exchange!r}: {error}.") from error
 
     async def remove(self, queue: str) -> None:
         """As in `Broker`."""
-        await self._declare(lambda channel: channel.queue_delete(queue))
+        await self._declare(
+            lambda channel: channel.ask(lambda raw, done: raw.queue_delete(queue, callback=done))
+        )
 
     async def purge(self, queue: str) -> None:
         """As in `Broker`."""
-
-        async def purge(channel: Channel) -> None:
-            underlay = await channel.get_underlay_channel()
-            await underlay.queue_purge(queue)
-
-        with suppress(ChannelNotFoundEntity):
-            await self._declare(purge)
+        await self._found(lambda raw, done: raw.queue_purge(queue, callback=done))
 
     async def depth(self, queue: str) -> tuple[int, int] | None:
         """As in `Broker`."""
-
-        async def ask(channel: Channel) -> tuple[int, int]:
-            found = await channel.declare_queue(queue, passive=True)
-            return found.declaration_result.message_count or 0, found.declaration_result.consumer_count or 0
-
-        try:
-            return await self._declare(ask)
-        except ChannelNotFoundEntity:
-            return None
+        found = await self._found(lambda raw, done: raw.queue_declare(queue, passive=True, callback=done))
+        return None if found is None else (found.message_count or 0, found.consumer_count or 0)
 
     async def grant(self, grant: Grant, generation: int) -> str:
         """As in `Broker`."""
@@ -247,33 +235,44 @@ class RabbitBroker(Broker):
         # Also after each reconnection: a broker that was set up anew has nothing of it.
         await self._declare(lambda channel: declare_topology(channel, self._hub_id))
 
+    async def _found(self, ask: Callable[[Any, Callable[[Any], None]], object]) -> Any:
+        """Ask something of a queue; None where there is none."""
+        try:
+            return await self._declare(lambda channel: channel.ask(ask))
+        except LinkLostError as error:
+            if error.code != NOT_FOUND:
+                raise
+            return None
+
     async def _declare(self, operation: Callable[[Channel], Awaitable[_T]]) -> _T:
-        """Do something idempotent over a channel of its own, again where the connection is lost over it."""
+        """Do something idempotent over a channel of its own, again where the connection is lost over it.
+
+        Raises
+        ------
+        LinkLostError
+            RabbitMQ says `NOT_FOUND` or `PRECONDITION_FAILED`.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._patience_s
         while True:
             channel = await self._declaring.channel(max(deadline - loop.time(), 0.001))
             try:
-                return await unless_lost(_awaited(operation(channel)))
-            except ChannelAccessRefused as error:
-                raise ConfigurationError(
-                    f"RabbitMQ does not let the user {self._address.user!r} use the vhost: {error}.",
-                    remedy=f"Give it all rights there: rabbitmqctl set_permissions -p {self._address.vhost} "
-                    f"{self._address.user} '.*' '.*' '.*'.",
-                ) from error
-            except (ChannelNotFoundEntity, ChannelPreconditionFailed):
-                raise
-            except LOST:
-                if loop.time() >= deadline:
+                return await operation(channel)
+            except LinkLostError as error:
+                if error.code == ACCESS_REFUSED:
+                    raise ConfigurationError(
+                        f"RabbitMQ does not let the user {self._address.user!r} use the vhost: {error}.",
+                        remedy="Give it all rights there: rabbitmqctl set_permissions -p "
+                        f"{self._address.vhost} {self._address.user} '.*' '.*' '.*'.",
+                    ) from error
+                if error.code in (NOT_FOUND, PRECONDITION_FAILED):
                     raise
+                if loop.time() >= deadline:
+                    raise BrokerUnavailableError(
+                        f"RabbitMQ does not answer: {error}.", remedy="The operator can see whether it runs."
+                    ) from error
             finally:
-                if not channel.is_closed:
-                    with suppress(*LOST):
-                        await unless_lost(channel.close(), CLOSE_S)
-
-
-async def _awaited(operation: Awaitable[_T]) -> _T:
-    return await operation
+                await channel.close()
 
 
 def _tls(settings: Settings, address: Address) -> ssl.SSLContext | None:

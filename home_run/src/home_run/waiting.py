@@ -10,6 +10,8 @@ async def happens(event: asyncio.Event, timeout_s: float) -> bool:
 
     Unlike `asyncio.wait_for` before Python 3.12, this never loses a cancellation that comes with the event.
     """
+    if event.is_set():
+        return True
     waiter = asyncio.ensure_future(event.wait())
     try:
         await asyncio.wait({waiter}, timeout=timeout_s)
