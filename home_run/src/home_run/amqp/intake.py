@@ -13,7 +13,7 @@ from pika.channel import Channel as PikaChannel
 from pika.exceptions import AMQPError
 from pika.spec import Basic
 
-from home_run.amqp.connection import Channel
+from home_run.amqp.connection import REQUEST_S, Channel
 from home_run.amqp.deliveries import Deliveries
 
 __all__ = ["Delivery", "Intake"]
@@ -106,11 +106,17 @@ class Intake:
         )
         self._consumer, self._prefetch = str(answer.consumer_tag), prefetch
 
-    async def stop(self) -> None:
-        """Take no more; what was taken can still be acknowledged. Idempotent."""
+    async def stop(self, timeout_s: float = REQUEST_S) -> None:
+        """Take no more; what was taken can still be acknowledged. Idempotent.
+
+        Raises
+        ------
+        LinkLostError
+            The channel has ended, or the broker does not answer: more may come.
+        """
         consumer, self._consumer = self._consumer, ""
         if consumer and not self.ended.is_set():
-            await self.channel.ask(lambda raw, done: raw.basic_cancel(consumer, callback=done))
+            await self.channel.ask(lambda raw, done: raw.basic_cancel(consumer, callback=done), timeout_s)
 
     def flush(self) -> None:
         """Send what acknowledgements wait."""

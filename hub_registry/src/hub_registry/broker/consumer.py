@@ -9,7 +9,7 @@ from dataclasses import replace
 import structlog
 
 from home_run.amqp import intake
-from home_run.amqp.connection import NOT_FOUND, LinkLostError
+from home_run.amqp.connection import CLOSE_S, NOT_FOUND, LinkLostError
 from home_run.amqp.intake import Intake
 from home_run.amqp.properties import UNREADABLE
 from home_run.waiting import happens
@@ -112,7 +112,7 @@ class Consumer:
             await asyncio.gather(self._supervision, return_exceptions=True)
         if self._intake is not None:
             with suppress(LinkLostError):
-                await self._intake.stop()
+                await self._intake.stop(CLOSE_S)
         if self._running:
             await asyncio.wait(self._running, timeout=GRACE_S)
         for task in tuple(self._running):
@@ -142,7 +142,11 @@ class Consumer:
         if self._intake is not None:
             await self._intake.channel.close()
         self._intake = Intake(await self._link.channel(CONNECT_S))
-        await self._intake.start(self._queue, self._prefetch, self._take)
+        try:
+            await self._intake.start(self._queue, self._prefetch, self._take)
+        except BaseException:
+            await self._intake.channel.close()  # it may be open: the broker has only not answered
+            raise
 
     def _take(self, taken: intake.Delivery) -> None:
         task = asyncio.create_task(self._handle(taken))
