@@ -285,3 +285,36 @@ def test_a_value_that_would_change_is_the_caller_s_error(zoo: Zoo) -> None:
     )
     with pytest.raises(InvalidInputError):
         value_of(servable.run(np.array([[300, 1, 1, 1]])))
+
+
+def with_device(model: ZooModel, device: str) -> BaseServable:
+    return make(
+        SHIM,
+        model.directory,
+        files=model.document["dlhub"]["files"],
+        options={**model.document["servable"]["options"], "device": device},
+        allow_pickle=model.needs_pickle,
+        run=model.document["servable"]["methods"]["run"],
+    )
+
+
+@pytest.mark.parametrize("device", ["cuda:93", "abacus"])
+def test_a_device_that_is_not_there(zoo: Zoo, device: str) -> None:
+    with pytest.raises(ShimError, match=f"options.device is '{device}', and torch cannot") as caught:
+        with_device(zoo("torch-export"), device)
+    assert "'auto'" in caught.value.remedy
+
+
+GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"))
+
+
+@pytest.mark.parametrize("device", ["auto", GPU])
+@pytest.mark.parametrize("kind", ["torchscript", "export", "state-dict", "safetensors", "module"])
+def test_where_it_computes(zoo: Zoo, kind: str, device: str) -> None:
+    model = zoo(f"torch-{kind}")
+    servable = with_device(model, device)
+    there = "cuda" if torch.cuda.is_available() else "cpu"
+    assert {parameter.device.type for parameter in servable.model.parameters()} == {there}
+    found = value_of(servable.run(model.inputs))
+    for one, expected in zip(found, model.expected, strict=True):
+        np.testing.assert_allclose(one, expected, rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""PyTorch models, on the CPU, in evaluation mode.
+"""PyTorch models, in evaluation mode.
 
 File: ``model``.
 
@@ -10,6 +10,11 @@ options
     ``format``: ``torchscript``, ``export`` (a .pt2 of torch.export), ``state_dict``, or ``module``
     (pickled whole, which needs consent); told from the file when absent.
     ``class``, ``args``, ``kwargs``: for a state dict, ``"module.Class"`` and its constructor's arguments.
+    ``device``: where it computes: ``cpu`` when absent, so that it gives the same numbers everywhere;
+    ``auto`` is the GPU that the worker may use, or else the CPU; any other of torch's names (``cuda:1``)
+    has to be there.
+    ``tf32``: let an NVIDIA GPU round the factors of products and convolutions to 10 bits, as PyTorch itself
+    does for convolutions: quicker, and answers may change in the second decimal place. Off when absent.
     ``reset``: a method of the model to call before every call, for a model that keeps state between
     calls (a recurrent detector): without it an answer depends on who called before.
 """
@@ -40,8 +45,9 @@ class TorchServable(BaseServable):
         saved_as = str(self.options.get("format") or find_format(path))
         if saved_as not in FORMATS:
             raise ShimError(f"options.format is {saved_as!r}.", remedy=f"Use one of {', '.join(FORMATS)}.")
+        self._device = find_device(self._torch, str(self.options.get("device") or "cpu"))
         try:
-            self.model = FORMATS[saved_as](self, path, self._torch)
+            self.model = FORMATS[saved_as](self, path, self._torch, self._device)
         except HomeRunError:
             raise
         except Exception as exc:  # torch raises RuntimeError, OSError, pickle and zip errors, …
@@ -58,11 +64,14 @@ class TorchServable(BaseServable):
         function = find_callable(self.model, target, "the model")
         spec = self.servable["methods"][method].get("input") or {}
         by_name = bool(details.get("unpack"))
+        tf32 = bool(self.options.get("tf32"))
 
         def call(inputs: Any, /, **parameters: Any) -> Any:
             if self._reset is not None:
                 self._reset()
             tensors = self._tensors(inputs, spec, "input")
+            if self._device.type == "cuda":  # other servables in this process may want it otherwise
+                self._torch.backends.cudnn.allow_tf32 = self._torch.backends.cuda.matmul.allow_tf32 = tf32
             with self._torch.inference_mode():
                 if isinstance(tensors, tuple):
                     outputs = function(*tensors, **parameters)
@@ -108,7 +117,7 @@ class TorchServable(BaseServable):
         # (a view into the message) or with strides that torch has no word for is copied.
         if not array.flags.writeable or any(stride < 0 for stride in array.strides):
             array = array.copy()
-        return self._torch.from_numpy(array)
+        return self._torch.from_numpy(array).to(self._device)
 
     def _arrays(self, value: Any) -> Any:
         """Turn tensors into arrays, through tuples, lists and dicts."""
@@ -122,6 +131,28 @@ class TorchServable(BaseServable):
         if isinstance(value, (list, tuple)):
             return (list if isinstance(value, list) else tuple)(self._arrays(item) for item in value)
         return value
+
+
+def find_device(torch: ModuleType, wanted: str) -> Any:
+    """Return the ``torch.device`` that ``options.device`` means on this machine.
+
+    Raises
+    ------
+    ShimError
+        It is none, or is not here.
+    """
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as exc:  # no such name; not built in; absent
+        reason = " ".join(str(exc).split())[:300]
+        raise ShimError(
+            f"options.device is {wanted!r}, and torch cannot compute there: {reason}",
+            remedy="Run it where there is one, or publish it with options.device 'auto' or 'cpu'.",
+        ) from exc
+    return device
 
 
 def _float_dtype(torch: ModuleType, model: Any) -> str:

@@ -47,30 +47,40 @@ def find_format(path: Path) -> str:
     return "module"
 
 
-def load_torchscript(servable: BaseServable, path: Path, torch: ModuleType) -> Any:
+def load_torchscript(servable: BaseServable, path: Path, torch: ModuleType, device: Any) -> Any:
     """Load what ``torch.jit.save`` wrote."""
     with warnings.catch_warnings():
         # torch advises whoever saves models to export them; whoever calls one cannot.
         warnings.filterwarnings("ignore", message=r".*torch\.jit", category=DeprecationWarning)
-        model = torch.jit.load(str(path), map_location="cpu")
+        model = torch.jit.load(str(path), map_location=device)
     return model.eval()
 
 
-def load_export(servable: BaseServable, path: Path, torch: ModuleType) -> Any:
+def load_export(servable: BaseServable, path: Path, torch: ModuleType, device: Any) -> Any:
     """Load what ``torch.export.save`` wrote. It was exported in the mode it runs in."""
+    program = _program(servable, path, torch)
+    if device.type != "cpu":
+        # A program names the device of what it makes itself, so moving its weights would not do.
+        program = load_framework("torch.export.passes", distribution="torch").move_to_device_pass(
+            program, device
+        )
+    return program.module()
+
+
+def _program(servable: BaseServable, path: Path, torch: ModuleType) -> Any:
     if not zipfile.is_zipfile(path):  # torch prints a page of traceback before it says so
         raise zipfile.BadZipFile("it is not a complete .pt2 archive")
     if servable.allow_pickle:
-        return torch.export.load(str(path)).module()
+        return torch.export.load(str(path))
     _require_safe_weights(servable, path, torch)
     code = find_code(path)
     if code is not None:
         require_consent(servable, path, code)
     with weights_only():
-        return torch.export.load(str(path)).module()
+        return torch.export.load(str(path))
 
 
-def load_state_dict(servable: BaseServable, path: Path, torch: ModuleType) -> Any:
+def load_state_dict(servable: BaseServable, path: Path, torch: ModuleType, device: Any) -> Any:
     """Build the class that options name and fill it with the saved weights."""
     dotted = servable.options.get("class")
     if not dotted:
@@ -97,14 +107,14 @@ def load_state_dict(servable: BaseServable, path: Path, torch: ModuleType) -> An
             f"{' '.join(str(exc).split())}.",
             remedy="Give the arguments the model was trained with, or publish the weights that belong to it.",
         ) from exc
-    return model.eval()
+    return model.to(device).eval()
 
 
-def load_module(servable: BaseServable, path: Path, torch: ModuleType) -> Any:
+def load_module(servable: BaseServable, path: Path, torch: ModuleType, device: Any) -> Any:
     """Load a whole module that ``torch.save`` pickled."""
     servable._require_pickle(path, "a whole PyTorch module is saved as a pickle")
     try:
-        model = torch.load(str(path), map_location="cpu", weights_only=False)
+        model = torch.load(str(path), map_location=device, weights_only=False)
     except (AttributeError, ModuleNotFoundError) as exc:
         raise ShimError(
             f"The module in {path.name!r} needs code that is not here: {exc}.",
@@ -119,13 +129,13 @@ def load_module(servable: BaseServable, path: Path, torch: ModuleType) -> Any:
     return model.eval()
 
 
-FORMATS: dict[str, Callable[[BaseServable, Path, ModuleType], Any]] = {
+FORMATS: dict[str, Callable[[BaseServable, Path, ModuleType, Any], Any]] = {
     "torchscript": load_torchscript,
     "export": load_export,
     "state_dict": load_state_dict,
     "module": load_module,
 }
-"""``options.format`` → the function that loads it, as ``f(servable, path, torch)``."""
+"""``options.format`` → the function that loads it, as ``f(servable, path, torch, device)``."""
 
 
 def _weights(servable: BaseServable, path: Path, torch: ModuleType) -> Any:

@@ -49,6 +49,7 @@ class TorchModel(BasePythonServableModel):
         model_class: type | str | None = None,
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
+        device: str | None = None,
     ) -> Self:
         """Describe a saved model.
 
@@ -71,6 +72,9 @@ class TorchModel(BasePythonServableModel):
             when not given.
         model_class, args, kwargs
             For a state dict: its class (or ``"module.Class"``) and the arguments to build it with.
+        device
+            Where workers compute: ``"auto"`` for the GPU where there is one, or a name of torch's that has
+            to be there. On the CPU when not given, with the same numbers everywhere.
 
         Raises
         ------
@@ -86,6 +90,8 @@ class TorchModel(BasePythonServableModel):
         model = super().create_model("__call__")
         model.add_file(model_path, "model")
         model.servable.options = {"format": saved_as}
+        if device is not None:
+            model.servable.options["device"] = device
         if saved_as == "state_dict":
             model._set_class(model_class, args, kwargs or {})
         model._require_libraries(path)
