@@ -175,6 +175,12 @@ def test_weights_in_safetensors(nets: Any) -> None:
     assert model.servable.methods["run"].output.shape == ["batch", 3]
 
 
+def test_where_it_computes_is_the_publishers_choice(script: Path) -> None:
+    assert "device" not in TorchModel.create_model(script, (None, 4)).servable.options
+    model = TorchModel.create_model(script, (None, 4), device="auto")
+    assert model.servable.options == {"format": "torchscript", "device": "auto"}
+
+
 def test_what_cannot_be_known_is_asked_for(script: Path) -> None:
     with pytest.raises(DescriptionError, match="Give input_shape="):
         TorchModel.create_model(script)
