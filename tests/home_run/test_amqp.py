@@ -24,6 +24,19 @@ def test_a_broker_that_says_nothing_is_given_up_and_nothing_is_left(run: Callabl
         run(connect(silent.getsockname()[1]))
 
 
+async def test_whoever_is_told_to_stop_while_it_connects_stops() -> None:
+    """Also where that comes in the moment in which the attempt ends."""
+    link = Link("test", lambda: Connection.open(url, "test", timeout_s=0.05), lambda _: asyncio.sleep(0))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"amqp://u:p@127.0.0.1:{silent.getsockname()[1]}/"
+        for number in range(40):
+            running = asyncio.create_task(link.run())
+            await asyncio.sleep(0.04 + number / 2000)
+            running.cancel()
+            _, late = await asyncio.wait({running}, timeout=10)
+            assert not late
+
+
 class Life:
     """Something that a link keeps."""
 

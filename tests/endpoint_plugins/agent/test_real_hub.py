@@ -225,6 +225,12 @@ def sites(
     try:
         for endpoint in made.values():
             endpoint.start()
+        for endpoint in made.values():  # it is registered; its first heartbeat may be on its way
+            place = f"/endpoints/{endpoint.id}"
+            until(
+                lambda place=place: gateway.request("GET", place).json()["state"] == "online",
+                "the endpoint is not online",
+            )
         yield made
     finally:
         for endpoint in made.values():

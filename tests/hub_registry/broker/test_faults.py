@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 import uvloop
 
+from hub_registry.broker.address import Address
 from hub_registry.broker.interface import RESULTS, BrokerUnavailableError, Delivery, UnroutableError
+from hub_registry.broker.link import Link
 from hub_registry.broker.service import RabbitBroker
 from proxy import Proxy
 from rabbitmq import RabbitServer
@@ -150,6 +152,19 @@ async def test_a_network_that_is_cut_is_noticed_and_used_again(
     await waiting
     await inbox.has(b"sent meanwhile")
     await eventually(lambda: _is_ready(broker))
+
+
+async def test_a_link_that_is_closed_while_it_connects_is_closed(rabbit_vhost: str) -> None:
+    address = Address.parse(rabbit_vhost, "broker_url")
+    for number in range(60):
+        link = Link(address, None, "test")
+        opening = asyncio.create_task(link.open())
+        await asyncio.sleep(number / 2000)
+        closing = asyncio.create_task(link.close())
+        _, late = await asyncio.wait({closing}, timeout=20)
+        assert not late, f"closed after {number / 2} ms it goes on"
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
 
 
 async def test_connections_that_are_reset_come_back(

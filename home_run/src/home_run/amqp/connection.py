@@ -25,6 +25,7 @@ from pika.exceptions import (
 )
 
 from home_run.amqp.properties import tolerate_unreadable_properties
+from home_run.waiting import happens
 
 __all__ = [
     "ACCESS_REFUSED",
@@ -184,8 +185,7 @@ class Channel(Ending):
             with suppress(AMQPError):
                 self.raw.close()
         if self.is_open:
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self.ended.wait(), CLOSE_S)
+            await happens(self.ended, CLOSE_S)
         self.end(LinkLostError("it was closed"))
 
 
@@ -235,7 +235,7 @@ class Connection(Ending):
         if tls is not None and url.startswith("amqps:"):
             parameters.ssl_options = SSLOptions(tls, parameters.host)
         try:
-            await asyncio.wait_for(connection._open(parameters), timeout_s)
+            await connection._open(parameters, timeout_s)
         except BaseException:
             await connection.close()
             raise
@@ -268,8 +268,7 @@ class Connection(Ending):
         if self._raw is not None and self._raw.is_open:
             with suppress(AMQPError):
                 self._raw.close()
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._gone.wait(), CLOSE_S)
+            await happens(self._gone, CLOSE_S)
         await self.drop()
 
     async def drop(self) -> None:
@@ -278,11 +277,12 @@ class Connection(Ending):
         if self._raw is not None and not self._gone.is_set():
             # What pika does itself when heartbeats fail to come; there is no public way.
             self._raw._terminate_stream(StreamLostError("dropped"))
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._gone.wait(), CLOSE_S)
+            await happens(self._gone, CLOSE_S)
 
-    async def _open(self, parameters: URLParameters) -> None:
+    async def _open(self, parameters: URLParameters, timeout_s: float) -> None:
         opened: asyncio.Future[None] = self._loop.create_future()
+        # Not by asyncio.wait_for, which before Python 3.12 can lose a cancellation.
+        overdue = self._loop.call_later(timeout_s, fail, opened, asyncio.TimeoutError("no answer"))
 
         def not_opened(_: AsyncioConnection, error: BaseException) -> None:
             self._gone.set()
@@ -297,7 +297,10 @@ class Connection(Ending):
             on_close_callback=self._on_closed,
             custom_ioloop=self._loop,
         )
-        await opened
+        try:
+            await opened
+        finally:
+            overdue.cancel()
 
     def _new_channel(self, done: Callable[[Any], None]) -> None:
         assert self._raw is not None, "it was opened"
