@@ -274,7 +274,8 @@ def test_a_call_whose_deadline_passes_at_the_site_never_runs_whatever_the_hub_do
 ) -> None:
     site = sites["south"]
     where: dict[str, Any] = {"endpoint": "south", "asynchronous": True}
-    ran = servables.run("ada/first", {"tag": "ready"}, endpoint="south")
+    # Everything is loaded at both: the hub is to be stopped before the deadline.
+    ran = {each: servables.run("ada/first", {"tag": "ready"}, endpoint=each) for each in sites}["south"]
     ended = site.directory / "ended"
     running = servables.run("ada/first", {"tag": "running", "sleep": 5, "touch": str(ended)}, **where)
     late = servables.run("ada/first", {"tag": "late"}, deadline_s=2, **where)
