@@ -29,6 +29,7 @@ from home_run.waiting import happens
 
 __all__ = [
     "ACCESS_REFUSED",
+    "CLOSE_S",
     "CONNECT_ERRORS",
     "NOT_FOUND",
     "PRECONDITION_FAILED",
@@ -133,7 +134,7 @@ class Ending:
 
     def lost(self) -> LinkLostError:
         """Why it has ended, to be raised."""
-        return LinkLostError(self.reason or "the connection was lost", self._code)
+        return LinkLostError(self.reason, self._code)
 
     async def _answer(self, ask: Callable[[Callable[[Any], None]], object], timeout_s: float) -> Any:
         """What pika calls back with."""
@@ -269,11 +270,6 @@ class Connection(Ending):
             with suppress(AMQPError):
                 self._raw.close()
             await happens(self._gone, CLOSE_S)
-        await self.drop()
-
-    async def drop(self) -> None:
-        """End it without a word to the broker. Idempotent."""
-        self.end(LinkLostError("it was closed"))
         if self._raw is not None and not self._gone.is_set():
             # What pika does itself when heartbeats fail to come; there is no public way.
             self._raw._terminate_stream(StreamLostError("dropped"))

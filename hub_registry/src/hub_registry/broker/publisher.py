@@ -171,7 +171,6 @@ class Publisher:
         if not isinstance(error, OverdueError):
             return
         self._stuck = True
-        logger.warning("no confirmations", reason=str(error))
         self._replace(publishing)
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(self._try_confirmations(), name="broker confirmations")
@@ -187,6 +186,7 @@ class Publisher:
 
     def _replace(self, publishing: Publishing | None) -> None:
         if publishing is self._publishing:  # the first of many that are overdue
+            logger.warning("no confirmations", seconds=self._confirm_s)
             self._publishing = None
             self._link.reset()
 
